@@ -1,0 +1,3 @@
+"""Auberge: a house for guests, one virtual machine monitor in Python."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Floor 0: fixed-width values, patterns and structure layouts."""

@@ -1,0 +1,1 @@
+"""Floor 2: kernels, root file systems and how they are built."""

@@ -1,0 +1,1 @@
+"""RISC-V, written in the order and the words of its manuals."""

@@ -1,0 +1,1 @@
+"""Floor 3: boards, the bus, devices and boot."""
