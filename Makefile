@@ -21,3 +21,30 @@ $(VENV)/.test-extras: pyproject.toml | $(VENV)/.installed
 	@echo "installing what the tests need into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $(VENV)/.installed $@
+
+# A person gets a shell; a pipe gets the guest's report of itself.
+run: venv
+	@$(BIN)/auberge image build tiny
+	@if [ -t 0 ] && [ -t 1 ]; then \
+	    exec $(BIN)/auberge boot tiny; \
+	else \
+	    exec $(BIN)/auberge boot tiny --append auberge.report; \
+	fi
+
+test: $(VENV)/.test-extras
+	@$(PYTHON) tools/test_packages.py
+	@$(BIN)/auberge image build tiny
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/.test-extras
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m 'not slow'
+	@$(BIN)/python tools/size.py
+
+bench: $(VENV)/.installed
+	@for script in benchmarks/[!_]*.py; do $(BIN)/python $$script || exit; done
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

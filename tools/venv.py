@@ -53,7 +53,9 @@ def main() -> int:
     directory = sys.argv[1]
     python = suitable_python()
     if not python:
-        sys.stderr.write("python3: older than 3.11; install a newer one and `make PYTHON=python3.11`\n")
+        sys.stderr.write(
+            "python3: older than 3.11; install a newer one and `make PYTHON=python3.11`\n"
+        )
         return 1
     if make(directory, python):
         return 0

@@ -1,0 +1,71 @@
+"""Install the programs that tests compare with, as root; otherwise say what will be skipped.
+
+`python3 tools/test_packages.py`. Never fails: a test whose peer is missing skips itself.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from typing import NamedTuple
+
+
+class Peer(NamedTuple):
+    """A program some tests need, where Debian keeps it, and what goes untested without it."""
+
+    program: str
+    packages: tuple[str, ...]  # the first that this release of Debian knows
+    without: str
+
+
+PEERS = [
+    Peer("qemu-riscv64", ("qemu-user",), "instructions against QEMU"),
+    Peer("qemu-system-riscv64", ("qemu-system-riscv", "qemu-system-misc"), "boots against QEMU"),
+    Peer("riscv64-linux-gnu-as", ("binutils-riscv64-linux-gnu",), "the assembler against GNU's"),
+    Peer("dtc", ("device-tree-compiler",), "device trees against dtc"),
+    Peer("cpio", ("cpio",), "archives against cpio"),
+    Peer("gpg", ("gpg",), "forged signatures"),
+    Peer("gpgv", ("gpgv",), "signatures of archives"),
+    Peer("tmux", ("tmux",), "the terminal inside tmux"),
+    Peer("mkfs.ext4", ("e2fsprogs",), "file systems on disks"),
+]
+
+
+def missing() -> list[Peer]:
+    """The peers this host lacks; sbin counts, whoever asks."""
+    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    return [peer for peer in PEERS if not shutil.which(peer.program, path=path)]
+
+
+def known(package: str) -> bool:
+    """Whether apt could install it."""
+    answer = subprocess.run(["apt-cache", "show", package], capture_output=True, check=False)
+    return answer.returncode == 0
+
+
+def install(peers: list[Peer]) -> None:
+    """Ask apt for the peers, without a question to the terminal."""
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    quiet = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=60"]
+    subprocess.run([*quiet, "update"], env=environment, check=False)
+    chosen = [next(filter(known, peer.packages), peer.packages[-1]) for peer in peers]
+    for package in dict.fromkeys(chosen):  # one by one: one that is gone must not stop the others
+        command = [*quiet, "install", "-y", "--no-install-recommends", package]
+        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
+
+
+def main() -> int:
+    """Install what is missing where that is possible, then name what still is."""
+    lacking = missing()
+    if lacking and os.geteuid() == 0 and shutil.which("apt-get"):
+        install(lacking)
+        lacking = missing()
+    for peer in lacking:
+        print(f"{peer.program} is missing: skipping {peer.without}")
+    if lacking:
+        print("apt install " + " ".join(dict.fromkeys(peer.packages[-1] for peer in lacking)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
