@@ -1,7 +1,7 @@
 """Make a virtual environment with whatever this host offers: `python3 tools/venv.py DIRECTORY`.
 
-Debian ships `venv` without its pip unless python3-venv is installed; pip, uv and virtualenv can each
-stand in. The environment always ends with its own pip, so that later steps need no case distinction.
+Debian ships `venv` without its pip unless python3-venv is installed; pip, uv and virtualenv can
+each stand in. The environment always ends with its own pip: later steps need no case distinction.
 Kept to syntax that old Pythons parse, so that one can say that it is too old.
 """
 
@@ -20,7 +20,7 @@ def run(*command: str) -> bool:
 
 
 def suitable_python() -> str:
-    """This Python if it is new enough, else the newest one on PATH that is; empty if there is none."""
+    """This Python if it is new enough, else the newest one on PATH that is, or nothing."""
     if sys.version_info >= NEEDED:
         return sys.executable
     names = ["python3.%d" % minor for minor in range(20, NEEDED[1] - 1, -1)]  # noqa: UP031

@@ -1,8 +1,8 @@
 """The front door: finds the subcommand, runs it, and turns what went wrong into one line.
 
-A subcommand is a file of this room whose first line is its documentation, `\"""`auberge NAME`: what it
-does.\"""`, with two functions: `arguments(parser)` declares what it takes, `run(args)` does it and returns
-the exit status. Nothing else is told of it. Only the chosen one is imported.
+A subcommand is a file of this room whose documentation begins "`auberge NAME`: what it does.",
+with two functions: `arguments(parser)` declares what it takes, `run(args)` does it and returns the
+exit status. Nothing else is told of it. Only the chosen one is imported.
 """
 
 import argparse
@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; whatever a guest, a file or the host does wrong is one line and a status."""
+    """Run one command line; what a guest, a file or the host does wrong becomes one line."""
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         status = dispatch(words)
