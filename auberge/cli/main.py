@@ -23,6 +23,7 @@ class Parser(argparse.ArgumentParser):
     """A parser whose complaints are one line."""
 
     def error(self, message: str) -> NoReturn:
+        """Refuse in one line, instead of a page of usage."""
         command = self.prog.removeprefix("auberge ")
         raise Refusal(f"{command}: {message}; see `{self.prog} --help`")
 

@@ -53,7 +53,9 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
                 if module == "auberge":
                     yield from ((node.lineno, f"auberge.{name.name}") for name in names)
             case ast.ImportFrom(module=module, level=level):
-                package = dotted(path)[: -level if path.name != "__init__.py" else 1 - level or None]
+                package = dotted(path)[
+                    : -level if path.name != "__init__.py" else 1 - level or None
+                ]
                 yield node.lineno, ".".join([*package, *filter(None, [module])])
 
 

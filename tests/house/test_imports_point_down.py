@@ -1,4 +1,4 @@
-"""The floors of the house: a module imports its own room and the floors below, never a neighbour."""
+"""The floors: a module imports its own room and what is below it, never a neighbour."""
 
 import ast
 import os
@@ -71,12 +71,14 @@ HEAVY = ("llvmlite", "dataclasses", "inspect", "rich", "elftools", "argparse", "
 
 def test_importing_auberge_is_light():
     code = f"import auberge, sys; print([name for name in {HEAVY} if name in sys.modules])"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert answer.stdout == "[]\n", f"import auberge imports {answer.stdout}; import it where used"
 
 
 def processor_time(code):
-    """The processor seconds of a Python that runs `code`: what others do on the host doesn't count."""
+    """The processor seconds of a Python that runs `code`; the rest of the host does not count."""
     before = os.times()
     subprocess.run([sys.executable, "-c", code], check=True)
     after = os.times()
