@@ -1,4 +1,4 @@
-"""`bits/ieee.py` against facts from elsewhere: Python's floats, C's floats, and a rational oracle."""
+"""`bits/ieee.py` against facts from elsewhere: Python's floats, C's, and a rational oracle."""
 
 import math
 import random
@@ -49,7 +49,7 @@ def number(p: int, fmt: Format = BINARY64) -> float:
 
 
 def rational(fmt: Format, p: int) -> Fraction:
-    """What a pattern without sign stands for; infinity stands for the first power of two too big."""
+    """What a pattern without sign stands for; infinity, for the first power of two too big."""
     if p == fmt.infinity:
         return 2 * rational(fmt, fmt.infinity - fmt.normal)
     return Fraction(number(p, fmt))
@@ -107,7 +107,7 @@ def signed_rational(fmt: Format, p: int) -> Fraction:
 
 
 def edges(fmt: Format) -> list[int]:
-    """Zero, the borders of the subnormals, one and its neighbours, the borders of the infinities."""
+    """Zero, the subnormals' borders, one and its neighbours, the infinities and NaNs."""
     one = pattern(1.0, fmt)
     sizes = [0, 1, 2, 3, fmt.normal - 2, fmt.normal - 1, fmt.normal, fmt.normal + 1]
     sizes += [one - 1, one, one + 1, one + fmt.normal, one + fmt.quiet, one - fmt.normal]

@@ -110,7 +110,7 @@ def test_half_of_the_least_subnormal_underflows(fmt: Format, rm: int) -> None:
 @BOTH
 @pytest.mark.parametrize("rm", MODES)
 def test_tininess_is_detected_after_rounding_to_full_precision(fmt: Format, rm: int) -> None:
-    """Full precision has half a subnormal step there; both numbers may round to the least normal."""
+    """Full precision has half a subnormal step there; both may round to the least normal."""
     n = Names(fmt)
     quarter = n.half - fmt.normal
     up = rm in (RNE, RUP, RMM)
