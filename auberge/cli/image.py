@@ -1,0 +1,129 @@
+"""`auberge image`: build, list and remove the images that guests boot from."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from auberge.image import Image, build, find, store
+from auberge.image.builder import Progress
+from auberge.refusal import Refusal
+
+ARCH = "riscv64"  # the board `virt`
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verbs and what each takes."""
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verb = verbs.add_parser("build", help="make an image from Debian's packages, if need be")
+    verb.add_argument("image", metavar="IMAGE", help="`tiny`: a kernel and busybox")
+    verb.add_argument("--mirror", metavar="URL", help="a Debian archive instead of apt's own")
+    verb.add_argument("--keyring", metavar="FILE", help="the keys the archive is signed with")
+    verb.add_argument("--update", action="store_true", help="look for newer packages")
+    verb = verbs.add_parser("ls", help="list the images that are built")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+    verb = verbs.add_parser("inspect", help="verify an image and print its manifest as JSON")
+    verb.add_argument("image", metavar="IMAGE")
+    verb = verbs.add_parser("rm", help="remove images")
+    verb.add_argument("images", metavar="IMAGE", nargs="+")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the verb says."""
+    match args.verb:
+        case "build":
+            name, arch = store.parse_reference(args.image, ARCH)
+            with shown_progress(f"{name}:{arch}") as progress:
+                image = build(name, arch, args.mirror, args.keyring, progress, args.update)
+            version = store.read_manifest(image)["kernel_version"]
+            print(f"{name}:{arch}: Linux {version} in {image.directory}", file=sys.stderr)
+        case "ls":
+            list_images(args.json)
+        case "inspect":
+            image = existing(args.image)
+            store.verify(image)
+            print(
+                json.dumps({**store.read_manifest(image), "directory": image.directory}, indent=1)
+            )
+        case "rm":
+            for reference in args.images:
+                store.remove(store.place(*store.parse_reference(reference, ARCH)))
+    return 0
+
+
+def existing(reference: str) -> Image:
+    """The image of this name, or a refusal."""
+    name, arch = store.parse_reference(reference, ARCH)
+    image = find(name, arch)
+    if image is None:
+        raise Refusal(f"{name}:{arch}: no such image; see `auberge image ls`")
+    return image
+
+
+class Row(NamedTuple):
+    """What a listing says about an image."""
+
+    name: str
+    arch: str
+    kernel_version: str
+    size: int
+
+
+def row(image: Image) -> Row:
+    """An image's row; also for one that is damaged, so that it can be seen and removed."""
+    try:
+        manifest = store.read_manifest(image)
+    except Refusal:
+        return Row(image.name, image.arch, "damaged", 0)
+    size = sum(entry["size"] for entry in manifest["files"].values())
+    return Row(image.name, image.arch, manifest["kernel_version"], size)
+
+
+def list_images(as_json: bool) -> None:
+    """Print one line, or one JSON object, for each image."""
+    rows = [row(image) for image in store.images()]
+    if as_json:
+        print(json.dumps([row._asdict() for row in rows], indent=1))
+        return
+    print(f"{'IMAGE':20} {'KERNEL':28} {'SIZE':>10}")
+    for name, arch, version, size in rows:
+        print(f"{f'{name}:{arch}':20} {version:28} {f'{size / (1 << 20):.1f} MiB':>10}")
+
+
+@contextmanager
+def shown_progress(what: str) -> Iterator[Progress]:
+    """Show stages on stderr: as bars on a terminal, else a line for each."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        seen: set[str] = set()
+
+        def line(stage: str, done: int, total: int) -> None:
+            if stage not in seen:
+                seen.add(stage)
+                print(f"{what}: {stage}", file=sys.stderr, flush=True)
+
+        yield line
+        return
+
+    # a third of a second to import: only for those who watch
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn(what + ": {task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def bar(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield bar

@@ -1,0 +1,308 @@
+"""Debian packages of another suite and architecture, by the host's apt (apt.conf(5), apt-get(8)).
+
+The host's proxies, credentials and mirrors apply; its package state is neither read nor changed,
+and nothing needs root. Apt verifies signatures and hashes.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from auberge.image.sources import Source, debian_sources, host_sources, read_os_release
+from auberge.refusal import Refusal
+
+SUITE = "trixie"
+DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+OVERRIDE = "give a Debian mirror with --mirror URL and its keys with --keyring FILE"
+
+Moved = Callable[[int, int], None]
+"""Hears how much of a step is done, and out of how much."""
+
+
+class Archive(NamedTuple):
+    """A Debian archive as apt will be told about it."""
+
+    uri: str
+    signed_by: str
+    """What the host's entry says; empty when `keyring` or apt's trusted keys decide."""
+    keyring: str
+    """A file of keys the user named; empty otherwise."""
+    origin: str
+    """The Origin its index has to claim; empty when the user vouches for the mirror."""
+
+
+class Package(NamedTuple):
+    """A package as the signed index has it, and where it is once it was fetched."""
+
+    name: str
+    version: str
+    path: str
+    size: int
+    sha256: str
+
+
+def archives(mirror: str | None, keyring: str | None) -> list[Archive]:
+    """Where to look for Debian: what the user names, else the likely entries of the host's apt."""
+    for tool in ("apt-get", "apt-cache", "apt-config", "dpkg-deb"):
+        if shutil.which(tool) is None:
+            raise Refusal(
+                f"{tool}: not found; images are built with Debian's apt and dpkg, install those"
+            )
+    if shutil.which("gpgv") is None and shutil.which("sqv") is None:
+        raise Refusal("gpgv: not found; apt verifies signatures with it: apt install gpgv")
+    hosts = debian_sources(host_sources(), read_os_release())
+    if mirror is not None:
+        return [_overridden(mirror, keyring, hosts)]
+    if not hosts:
+        raise Refusal(f"apt: no Debian archive among this host's sources; {OVERRIDE}")
+    checked = _checked_keyring(keyring) if keyring is not None else ""
+    return [
+        Archive(source.uri, "" if checked else source.signed_by, checked, "Debian")
+        for source in hosts
+    ]
+
+
+def _overridden(mirror: str, keyring: str | None, hosts: list[Source]) -> Archive:
+    if not re.fullmatch(r"[a-z][a-z0-9+]*:[!-Z\\^-~]+", mirror):
+        raise Refusal(f"--mirror {mirror!r}: not a URL; write it as apt would, scheme://host/path")
+    if keyring is not None:
+        return Archive(mirror, "", _checked_keyring(keyring), "")
+    if hosts:
+        return Archive(mirror, hosts[0].signed_by, "", "")
+    if os.path.exists(DEBIAN_KEYRING):
+        return Archive(mirror, "", DEBIAN_KEYRING, "")
+    raise Refusal(f"--mirror {mirror}: nothing to verify it with; add --keyring FILE")
+
+
+def _checked_keyring(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise Refusal(f"--keyring {path}: {error.strerror}; name a readable file") from error
+    # an OpenPGP packet has its top bit set (RFC 9580, 4.2)
+    if not start.startswith(b"-----BEGIN PGP PUBLIC KEY BLOCK") and not start[:1] >= b"\x80":
+        raise Refusal(f"--keyring {path}: not an OpenPGP keyring; use `gpg --export > FILE`")
+    return os.path.abspath(path)
+
+
+class Apt:
+    """The host's apt on one archive, with state of its own in a directory.
+
+    What was fetched stays there, so that a build that was interrupted goes on where it stopped.
+    `keep_open` is a descriptor that apt inherits: a lock is then held until apt has ended too.
+    """
+
+    def __init__(self, archive: Archive, architecture: str, directory: str, keep_open: int) -> None:
+        if '"' in directory or "\n" in directory:
+            raise Refusal(f"{directory!r}: apt cannot work there; set AUBERGE_CACHE_DIR")
+        self._archive = archive
+        self._architecture = architecture
+        self._directory = directory
+        self._keep_open = keep_open
+        self._packages = os.path.join(directory, "packages")
+        for name in ("lists/partial", "cache/archives/partial", "keys", "packages"):
+            os.makedirs(os.path.join(directory, name), exist_ok=True)
+        self._write("status", "")
+        self._write("apt.conf", self._configuration())
+        self._write("debian.sources", self._sources())
+        if archive.keyring:
+            self._copy_keys(archive.keyring)
+
+    def update(self, moved: Moved) -> None:
+        """Fetch the signed index of the suite."""
+        self._run(["apt-get", "update"], moved)
+        if self._archive.origin:
+            asked = ["apt-get", "indextargets", "--format", "$(ORIGIN)"]
+            origins = set(self._run(asked, None).split("\n")) - {""}
+            if origins != {self._archive.origin}:
+                raise Refusal(f"{self._archive.uri}: not Debian's archive; {OVERRIDE}")
+
+    def dependencies(self, package: str) -> list[str]:
+        """The names a package depends on, first alternatives, as the index has them."""
+        shown = self._run(["apt-cache", "show", "--no-all-versions", package], None)
+        depends = re.search(r"^Depends: (.*)$", shown, re.MULTILINE)
+        return re.findall(r"(?:^|, )([a-z0-9][a-z0-9+.-]+)", depends[1]) if depends else []
+
+    def locate(self, names: Sequence[str]) -> list[Package]:
+        """The newest packages of these names, in this order."""
+        # apt says nothing about a file that is in its working directory
+        asked = ["apt-get", "download", "--print-uris", *names]
+        printed = self._run(asked, None, self._directory)
+        found: dict[str, Package] = {}
+        for file, size, digest in re.findall(r"^'.*' (\S+) (\d+) SHA256:(\S+)$", printed, re.M):
+            name, version, _ = file.split("_")
+            path = os.path.join(self._packages, file)
+            found[name] = Package(name, version.replace("%3a", ":"), path, int(size), digest)
+        absent = [name for name in names if name not in found]
+        if absent:
+            raise Refusal(f"{self._archive.uri}: no package {absent[0]}; {OVERRIDE}")
+        return [found[name] for name in names]
+
+    def fetch(self, packages: Sequence[Package], moved: Moved) -> None:
+        """Fetch what is not there yet; all are there and what the index says on return."""
+        missing = [package for package in packages if not _is_intact(package)]
+        for package in missing:
+            _remove(package.path)
+        if missing:
+            self._run(["apt-get", "download", *(package.name for package in missing)], moved)
+        for package in missing:
+            if not _is_intact(package):
+                raise Refusal(f"{package.path}: not what the index says; build again")
+
+    def forget(self) -> None:
+        """Remove what was fetched: the packages are some hundred megabytes."""
+        shutil.rmtree(self._directory)
+
+    def _configuration(self) -> str:
+        def at(name: str) -> str:
+            return f'"{os.path.join(self._directory, name)}"'
+
+        keys = (
+            f'Dir::Etc::trusted "/dev/null";\nDir::Etc::trustedparts {at("keys")};\n'
+            if self._archive.keyring
+            else ""
+        )
+        # the host's hooks are about the host; its leniency about signatures is not for us
+        return f"""#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear APT::Architectures;
+APT::Architecture "{self._architecture}";
+APT::Architectures {{ "{self._architecture}"; }};
+APT::Default-Release "";
+APT::Sandbox::User "root";
+APT::Update::Error-Mode "any";
+APT::Get::AllowUnauthenticated "false";
+Acquire::AllowInsecureRepositories "false";
+Acquire::AllowWeakRepositories "false";
+Acquire::AllowDowngradeToInsecureRepositories "false";
+Acquire::Languages "none";
+Dir::State {at("")};
+Dir::State::lists {at("lists")};
+Dir::State::status {at("status")};
+Dir::Cache {at("cache")};
+Dir::Cache::archives {at("cache/archives")};
+Dir::Etc::sourcelist {at("debian.sources")};
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+{keys}"""
+
+    def _sources(self) -> str:
+        signed_by = self._archive.signed_by
+        return f"""Types: deb
+URIs: {self._archive.uri}
+Suites: {SUITE}
+Components: main
+Architectures: {self._architecture}
+Targets: Packages
+PDiffs: no
+""" + (f"Signed-By: {signed_by}\n" if signed_by else "")
+
+    def _copy_keys(self, keyring: str) -> None:
+        with open(keyring, "rb") as file:
+            data = file.read()
+        for old in ("keys.asc", "keys.gpg"):
+            _remove(os.path.join(self._directory, "keys", old))
+        # apt goes by the extension
+        name = "keys.asc" if data.startswith(b"-----") else "keys.gpg"
+        with open(os.path.join(self._directory, "keys", name), "wb") as file:
+            file.write(data)
+
+    def _write(self, name: str, text: str) -> None:
+        with open(os.path.join(self._directory, name), "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def _run(self, argv: list[str], moved: Moved | None, where: str | None = None) -> str:
+        """Run one of apt's tools; its output, or a refusal that says why it failed."""
+        status, told = os.pipe()
+        options = ["-q", "-c", os.path.join(self._directory, "apt.conf")]
+        options += ["-o", f"APT::Status-Fd={told}"] if moved is not None else []
+        with (
+            open(status, encoding="utf-8", errors="replace") as lines,
+            tempfile.TemporaryFile() as out,
+            tempfile.TemporaryFile() as err,
+        ):
+            try:
+                tool = subprocess.Popen(
+                    [argv[0], *options, *argv[1:]],
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=err,
+                    cwd=where or self._packages,
+                    env={**os.environ, "LC_ALL": "C.UTF-8"},
+                    pass_fds=(told, self._keep_open),
+                )
+            finally:
+                os.close(told)
+            try:
+                for line in lines:
+                    # dlstatus:FILE:PERCENT:TEXT (README.progress-reporting of apt)
+                    words = line.split(":")
+                    if moved is not None and words[0] == "dlstatus" and len(words) > 3:
+                        moved(int(float(words[2])), 100)
+                tool.wait()
+            except BaseException:
+                tool.terminate()
+                tool.wait()
+                raise
+            out.seek(0)
+            err.seek(0)
+            output, errors = (file.read().decode(errors="replace") for file in (out, err))
+        if tool.returncode:
+            raise Refusal(explain(self._archive, errors))
+        return output
+
+
+def _remove(path: str) -> None:
+    if os.path.lexists(path):
+        os.unlink(path)
+
+
+def _is_intact(package: Package) -> bool:
+    try:
+        if os.path.getsize(package.path) != package.size:
+            return False
+        with open(package.path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == package.sha256
+    except FileNotFoundError:
+        return False
+
+
+def explain(archive: Archive, errors: str) -> str:
+    """One line for what apt complained about, most telling first."""
+    keys = archive.keyring or archive.signed_by.split("\n")[0] or "the keys apt trusts"
+
+    def has(pattern: str) -> bool:
+        return re.search(pattern, errors) is not None
+
+    if has(r"BADSIG|signatures? (were|was) invalid|[Bb]ad signature|Message has been manipulated"):
+        return f"{archive.uri}: the index has a bad signature; try another mirror with --mirror URL"
+    if has(r"NO_PUBKEY|Missing key|EXPKEYSIG|REVKEYSIG|key .* is not bound"):
+        return (
+            f"{archive.uri}: {keys} cannot verify the signature of {SUITE};"
+            " update the package debian-archive-keyring, or use --keyring FILE"
+        )
+    if has(r"is not signed|Clearsigned file isn't valid|NOSPLIT|NODATA"):
+        return f"{archive.uri}: the index is not signed; try another mirror with --mirror URL"
+    if has(r"Hash Sum mismatch|Hashes of expected file|unexpected size|Size mismatch"):
+        return (
+            f"{archive.uri}: a file is not what the signed index says;"
+            " try again later, or another mirror with --mirror URL"
+        )
+    if has(r"No space left"):
+        return "apt: no space left on the device; free some, or set AUBERGE_CACHE_DIR"
+    if has(
+        r"resolv|[Cc]onnect|Network is unreachable|No route to host|timed out|Temporary failure"
+    ):
+        return f"{archive.uri}: cannot be reached; go online to build the image, or check the proxy"
+    if has(r"Release' does not|404|File not found|does ?n.t have (a|the) "):
+        return f"{archive.uri}: has no {SUITE}; {OVERRIDE}"
+    complaints = [line[2:].strip() for line in errors.splitlines() if line.startswith("E:")]
+    return f"apt: {complaints[0] if complaints else 'failed without a word'}; see the host's apt"
