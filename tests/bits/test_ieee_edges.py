@@ -117,6 +117,9 @@ def test_tininess_is_detected_after_rounding_to_full_precision(fmt: Format, rm: 
     # Half a step below the least normal number: exact to full precision, so tiny in every mode.
     got = ieee.fma(fmt, n.least, n.half | n.sign, n.normal, rm)
     assert got == (n.normal if up else n.below_normal, UF | NX)
+    all_ones = n.one + (fmt.fraction - 1 << fmt.fraction) | fmt.fraction_mask
+    got = ieee.mul(fmt, n.least, all_ones, rm)
+    assert got == (n.normal if up else n.below_normal, UF | NX)
     # A quarter below: to full precision it may round to the normal number, and is then not tiny.
     got = ieee.fma(fmt, n.least, quarter | n.sign, n.normal, rm)
     assert got == ((n.normal, NX) if up else (n.below_normal, UF | NX))
