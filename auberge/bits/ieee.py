@@ -119,10 +119,12 @@ def rounds_to_normal(fmt: Format, negative: bool, significand: int, drop: int, r
 
 
 def is_nan(fmt: Format, a: int) -> bool:
+    """Whether the exponent is all ones and the fraction is not zero (3.4)."""
     return a & fmt.magnitude > fmt.infinity
 
 
 def is_signaling(fmt: Format, a: int) -> bool:
+    """Whether it is a NaN whose first fraction bit is clear (6.2.1)."""
     return a & fmt.magnitude > fmt.infinity and not a & fmt.quiet
 
 
@@ -135,6 +137,7 @@ def nan_of(fmt: Format, *operands: int) -> tuple[int, int]:
 
 
 def add(fmt: Format, a: int, b: int, rm: int) -> tuple[int, int]:
+    """a + b (IEEE 754-2019, 5.4.1). Infinities of opposite signs are invalid (7.2)."""
     infinity = fmt.infinity
     if a & infinity == infinity or b & infinity == infinity:
         if is_nan(fmt, a) or is_nan(fmt, b):
@@ -158,10 +161,12 @@ def add(fmt: Format, a: int, b: int, rm: int) -> tuple[int, int]:
 
 
 def sub(fmt: Format, a: int, b: int, rm: int) -> tuple[int, int]:
+    """a - b (5.4.1)."""
     return add(fmt, a, b ^ fmt.sign, rm)
 
 
 def mul(fmt: Format, a: int, b: int, rm: int) -> tuple[int, int]:
+    """a * b (5.4.1). Infinity times zero is invalid (7.2)."""
     infinity, sign = fmt.infinity, (a ^ b) & fmt.sign
     if a & infinity == infinity or b & infinity == infinity:
         if is_nan(fmt, a) or is_nan(fmt, b):
@@ -178,6 +183,7 @@ def mul(fmt: Format, a: int, b: int, rm: int) -> tuple[int, int]:
 
 
 def div(fmt: Format, a: int, b: int, rm: int) -> tuple[int, int]:
+    """a / b (5.4.1). A finite number by zero raises DZ (7.3); 0/0 and inf/inf are invalid (7.2)."""
     infinity, sign = fmt.infinity, (a ^ b) & fmt.sign
     if is_nan(fmt, a) or is_nan(fmt, b):
         return nan_of(fmt, a, b)
@@ -198,10 +204,11 @@ def div(fmt: Format, a: int, b: int, rm: int) -> tuple[int, int]:
 
 
 def sqrt(fmt: Format, a: int, rm: int) -> tuple[int, int]:
+    """The square root (5.4.1). That of a number below zero is invalid (7.2); of -0 it is -0."""
     if is_nan(fmt, a):
         return nan_of(fmt, a)
     if not a & fmt.magnitude or a == fmt.infinity:
-        return a, 0  # 5.4.1: the root of -0 is -0
+        return a, 0
     if a & fmt.sign:
         return fmt.nan, NV
     m, e = unpack(fmt, a)

@@ -65,6 +65,7 @@ def write(h: Hart, fmt: int, r: Bits, v: Bits) -> None:
 
 
 def load(h: Hart, fmt: int, rd: Bits, rs1: Bits, imm: Bits) -> None:
+    """Load a number as it is into rd, boxed."""
     enabled(h)
     write(h, fmt, rd, h.load(h.x[rs1] + imm, fmt // 8))
 
@@ -200,11 +201,13 @@ def are_zero(a: Bits, b: Bits) -> Bits:
 
 
 def is_nan(a: Bits) -> Bits:
+    """Whether the exponent is all ones and the fraction is not zero, in the format of this width."""
     fmt = FORMATS[a.width]
     return const(fmt.infinity, a.width).ult(a & fmt.magnitude)
 
 
 def is_signaling(a: Bits) -> Bits:
+    """Whether it is a NaN whose first fraction bit is clear."""
     return is_nan(a) & ~a[FORMATS[a.width].fraction - 1]
 
 
