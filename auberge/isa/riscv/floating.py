@@ -201,7 +201,7 @@ def are_zero(a: Bits, b: Bits) -> Bits:
 
 
 def is_nan(a: Bits) -> Bits:
-    """Whether the exponent is all ones and the fraction is not zero, in the format of this width."""
+    """Whether the exponent is all ones and the fraction is not zero, in a format of its width."""
     fmt = FORMATS[a.width]
     return const(fmt.infinity, a.width).ult(a & fmt.magnitude)
 
