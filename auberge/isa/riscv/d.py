@@ -82,7 +82,7 @@ def fcvt_w_d(h: Hart, rd: Bits, rs1: Bits, rm: Bits) -> None:
     floating.to_integer(h, "to_i32", DOUBLE, rd, rm, rs1)
 
 
-@d.insn("1101001 00000 rs1 rm rd 1010011", "fcvt.d.w {rd:f}, {rs1}, {rm}")
+@d.insn("1101001 00000 rs1 rm rd 1010011", "fcvt.d.w {rd:f}, {rs1}, {rm:rne}")
 def fcvt_d_w(h: Hart, rd: Bits, rs1: Bits, rm: Bits) -> None:
     floating.from_integer(h, "from_i32", DOUBLE, rd, rm, rs1)
 
@@ -92,7 +92,7 @@ def fcvt_wu_d(h: Hart, rd: Bits, rs1: Bits, rm: Bits) -> None:
     floating.to_integer(h, "to_u32", DOUBLE, rd, rm, rs1)
 
 
-@d.insn("1101001 00001 rs1 rm rd 1010011", "fcvt.d.wu {rd:f}, {rs1}, {rm}")
+@d.insn("1101001 00001 rs1 rm rd 1010011", "fcvt.d.wu {rd:f}, {rs1}, {rm:rne}")
 def fcvt_d_wu(h: Hart, rd: Bits, rs1: Bits, rm: Bits) -> None:
     floating.from_integer(h, "from_u32", DOUBLE, rd, rm, rs1)
 
@@ -122,7 +122,7 @@ def fcvt_s_d(h: Hart, rd: Bits, rs1: Bits, rm: Bits) -> None:
     floating.convert(h, "narrow", SINGLE, rd, rm, rs1)
 
 
-@d.insn("0100001 00000 rs1 rm rd 1010011", "fcvt.d.s {rd:f}, {rs1:f}, {rm}")
+@d.insn("0100001 00000 rs1 rm rd 1010011", "fcvt.d.s {rd:f}, {rs1:f}, {rm:rne}")
 def fcvt_d_s(h: Hart, rd: Bits, rs1: Bits, rm: Bits) -> None:
     floating.convert(h, "widen", DOUBLE, rd, rm, rs1)
 
