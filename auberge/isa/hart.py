@@ -50,8 +50,6 @@ class Hart:
     """
 
     isa: Isa
-    word: Bits
-    """The instruction word as fetched, 64 bits; a compressed one in its own 16."""
     next_pc: Bits
     """The address of what follows this instruction."""
 
@@ -92,7 +90,15 @@ class Hart:
         """Whether this text was seen to write any of these bits."""
         return any(self.writes.get(cell, 0) & bits for cell, bits in watched.items())
 
+    @property
+    def word(self) -> Bits:
+        """The instruction word as fetched, 64 bits; a compressed one in its own 16."""
+        return self.instruction_word()
+
     # -- each engine's own: state ---------------------------------------------------------------
+    def instruction_word(self) -> Bits:
+        raise NotImplementedError
+
     def read(self, cell: Cell) -> Bits:
         raise NotImplementedError
 
@@ -230,12 +236,15 @@ class Spy(Hart):
         super().__init__()
         self.isa, self.fresh = isa, 0
         self.called: set[str] = set()
-        self.word, self.next_pc = self.unknown(), self.unknown()
+        self.next_pc = self.unknown()
         text(self, *(self.unknown() for _ in args))
 
     def unknown(self, width: int = 64) -> Bits:
         self.fresh += 1
         return leaf(width, self.fresh)
+
+    def instruction_word(self) -> Bits:
+        return self.unknown()
 
     def read(self, cell: Cell) -> Bits:
         return self.unknown()

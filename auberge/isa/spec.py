@@ -490,6 +490,10 @@ class Isa:
             self._decoded[word] = found
         return self._decoded[word]
 
+    def candidates(self) -> dict[tuple[int, int], list[Form]]:
+        """Every form by where `decode` looks for it: (opcode, 3-bit function)."""
+        return self._near
+
     def isa_string(self) -> str:
         """The extensions as the device tree and `-march` write them: `rv64imafdc_zicsr_...`."""
         names = [e.name.lower() for e in self.extensions]

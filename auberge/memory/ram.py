@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import threading
 
 PAGE = 4096
 
@@ -34,6 +35,7 @@ class Ram:
         self._pin = ctypes.c_char.from_buffer(self._map)
         self.address = ctypes.addressof(self._pin)
         self.view = memoryview(self._map)
+        self.turn = threading.Lock()  # for harts that can't do without: one instruction at a time
 
     def _offset(self, gpa: int, size: int) -> int:
         at = gpa - self.base

@@ -1,0 +1,160 @@
+"""The native interpreter at work: Python enters it by `run`, and comes back only by exits."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+
+from auberge.engine import exits
+from auberge.engine.access import ACCESS_FAULT, idle
+from auberge.engine.cache import Entry
+from auberge.engine.clock import Clock, InstructionClock
+from auberge.engine.exits import Exit
+from auberge.engine.state import HartState, Layout
+from auberge.memory.arena import Arena
+from auberge.memory.ram import PAGE, Ram
+
+PAGE_OF_RECORDS = 65536  # bytes of address space; what is touched of it is 37 KiB
+POOL = 256  # pages of decoded code that a hart keeps; when all are taken, it begins anew
+META = 36992
+
+
+class Library:
+    """A native interpreter in executable memory: one serves all harts of a process."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.layout = Layout(entry.cells)
+        self.arena = Arena(len(entry.code))
+        base = self.arena.add(entry.code)
+        one, two = (ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * n) for n in (1, 2))
+        self.enter = one(base + entry.symbols["run"])
+        self.take_trap = one(base + entry.symbols["take_trap"])
+        self.prepare = two(base + entry.symbols["prepare"])
+        libc = ctypes.CDLL(None)
+        self.addresses = {
+            name: ctypes.cast(getattr(libc, name), ctypes.c_void_p).value or 0
+            for name in ("clock_gettime", "memcmp")
+        }
+
+
+class Interpreter:
+    """An engine (`run`, `resume`, `request_stop`) over a hart's state, its RAM and a clock."""
+
+    def __init__(self, library: Library, hart: HartState, ram: Ram, clock: Clock) -> None:
+        self.library, self.hart, self.ram, self.clock = library, hart, ram, clock
+        hart.attach(ram)
+        for name, address in library.addresses.items():
+            hart[name] = address
+        # One more page than the pool: the scratch page for instructions that lie across two.
+        self._pool = mmap.mmap(-1, (POOL + 2) * PAGE_OF_RECORDS)
+        self._pin = ctypes.c_char.from_buffer(self._pool)
+        start = -(-ctypes.addressof(self._pin) // PAGE_OF_RECORDS) * PAGE_OF_RECORDS
+        self.scratch, self.pool = start, start + PAGE_OF_RECORDS
+        self._slots = mmap.mmap(-1, max(PAGE, ram.size // PAGE * 8))
+        self._slots_pin = ctypes.c_char.from_buffer(self._slots)
+        hart["code_pages"] = ctypes.addressof(self._slots_pin)
+        hart["scratch"] = self.scratch
+        library.prepare(hart.address, self.scratch)
+        hart["pool_next"], hart["pool_end"] = self.pool, self.pool + POOL * PAGE_OF_RECORDS
+        self._state = ctypes.c_void_p(hart.address)
+        offset = hart.layout.offset
+        self._words = hart.words
+        self._exit, self._reserve, self._left = (
+            offset[n] // 8 for n in ("exit", "reserve", "left")
+        )
+        self._address, self._width, self._value = (
+            offset[n] // 8 for n in ("exit_address", "exit_width", "exit_value")
+        )
+        self._answer, self._answered = offset["answer"] // 8, offset["answered"] // 8
+        self.deferred = self.full = 0
+
+    def run(self, budget: int) -> Exit:
+        """Retire at most `budget` instructions (exactly, if that is why it stops); say why it stopped."""
+        words, hart = self._words, self.hart
+        hart["clock_kind"], hart["clock_base"] = self.clock.kind, self.clock.base
+        if not words[self._answered]:
+            hart["attention"] = 1
+        while True:
+            words[self._reserve] = budget
+            self.library.enter(self._state)
+            code = words[self._exit]
+            if code == exits.MMIO_READ:
+                out: Exit | None = exits.MmioRead(words[self._address], words[self._width])
+            elif code == exits.MMIO_WRITE:
+                out = exits.MmioWrite(words[self._address], words[self._width], words[self._value])
+            else:
+                budget = words[self._reserve] + words[self._left]
+                out, budget = self._other(code, budget)
+            if out is not None:
+                if isinstance(self.clock, InstructionClock):
+                    self.clock.spent = hart["spent"]
+                return out
+
+    def _other(self, code: int, left: int) -> tuple[Exit | None, int]:
+        """The exits that are rare, and those that are no caller's business (None); the budget left."""
+        hart = self.hart
+        match code:
+            case exits.SPENT:
+                return exits.Spent(), 0
+            case exits.STOPPED:
+                return exits.Stopped(), 0
+            case exits.IDLE:
+                sleep = idle(hart)
+                return (exits.Spent() if sleep is None and not left else sleep), left
+            case exits.HYPERCALL:
+                return exits.Hypercall(), 0
+            case exits.STUCK:
+                return exits.Stuck(hart["exit_address"], hart["cause"]), 0
+            case exits.DEFERRED:
+                self.deferred += 1
+                out = self._reference_step()
+                if out is None and left == 1:
+                    return exits.Spent(), 0
+                return out, left - 1
+            case exits.FULL:
+                self.forget_code()
+                return None, left
+        raise RuntimeError(f"native code left with the unknown exit {code}")
+
+    def _reference_step(self) -> Exit | None:
+        from auberge.engine.reference import Reference
+        from auberge.isa.riscv.rv64 import rv64
+
+        out = Reference(rv64, self.hart, self.ram, self.clock).run(1)
+        return None if isinstance(out, exits.Spent) else out
+
+    def forget_code(self) -> None:
+        """Drop every decoded page: decoding again is cheaper than choosing what to keep."""
+        hart = self.hart
+        for page in range(self.pool, hart["pool_next"], PAGE_OF_RECORDS):
+            slot = ctypes.c_uint64.from_address(page + META + 8).value
+            ctypes.c_uint64.from_address(slot).value = 0
+        hart["pool_next"] = self.pool
+        hart.forget_translations()
+        self.full += 1
+
+    def resume(self, value: int | None) -> None:
+        """Answer a device access; None: nothing answered there, which is an access fault."""
+        words = self._words
+        if value is not None:
+            words[self._answer], words[self._answered] = value & 0xFFFF_FFFF_FFFF_FFFF, 1
+            return
+        hart = self.hart
+        hart["cause"] = ACCESS_FAULT["load" if words[self._exit] == exits.MMIO_READ else "store"]
+        self.library.take_trap(self._state)
+        hart["spent"] += 1
+
+    def request_stop(self) -> None:
+        """From any thread: have `run` come back with `Stopped`."""
+        self.hart.request_stop()
+
+    def statistics(self) -> dict[str, int]:
+        """What this engine counted since it was made."""
+        hart = self.hart
+        return {
+            "instructions": hart["spent"],
+            "tlb_misses": hart["misses"],
+            "deferred": self.deferred,
+            "code_flushes": self.full,
+        }

@@ -1,0 +1,57 @@
+"""Executable memory in which no page is writable and executable at once."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+
+
+class Arena:
+    """`size` bytes for machine code, mapped twice: one view to write, another to execute."""
+
+    def __init__(self, size: int) -> None:
+        self.size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        fd = os.memfd_create("auberge-code", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(fd, self.size)
+            self._write = mmap.mmap(
+                fd, self.size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE
+            )
+            self._execute = mmap.mmap(
+                fd, self.size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_EXEC
+            )
+        finally:
+            os.close(fd)
+        self.used = 0
+        self.address = _address_of(self._execute)
+
+    def add(self, code: bytes) -> int:
+        """Copy code in; gives the address to call it at. Raises MemoryError if it does not fit."""
+        at = -(-self.used // 64) * 64
+        if at + len(code) > self.size:
+            raise MemoryError(f"{len(code)} bytes of code do not fit an arena of {self.size}")
+        self._write[at : at + len(code)] = code
+        self.used = at + len(code)
+        return self.address + at
+
+
+class _PyBuffer(ctypes.Structure):
+    _fields_ = (
+        ("buf", ctypes.c_void_p), ("obj", ctypes.py_object), ("len", ctypes.c_ssize_t),
+        ("itemsize", ctypes.c_ssize_t), ("readonly", ctypes.c_int), ("ndim", ctypes.c_int),
+        ("format", ctypes.c_char_p), ("shape", ctypes.c_void_p), ("strides", ctypes.c_void_p),
+        ("suboffsets", ctypes.c_void_p), ("internal", ctypes.c_void_p),
+    )  # fmt: skip
+
+
+def _address_of(read_only: mmap.mmap) -> int:
+    """Where a mapping begins that ctypes will not give us since it cannot be written."""
+    buffer = _PyBuffer()
+    get = ctypes.pythonapi.PyObject_GetBuffer
+    get.argtypes = (ctypes.py_object, ctypes.POINTER(_PyBuffer), ctypes.c_int)
+    get(read_only, ctypes.byref(buffer), 0)
+    address = buffer.buf
+    ctypes.pythonapi.PyBuffer_Release(ctypes.byref(buffer))
+    assert isinstance(address, int)
+    return address
