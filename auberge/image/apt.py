@@ -139,9 +139,9 @@ class Apt:
             name, version, _ = file.split("_")
             path = os.path.join(self._packages, file)
             found[name] = Package(name, version.replace("%3a", ":"), path, int(size), digest)
-        absent = [name for name in names if name not in found]
-        if absent:
-            raise Refusal(f"{self._archive.uri}: no package {absent[0]}; {OVERRIDE}")
+        unhashed = [name for name in names if name not in found]
+        if unhashed:
+            raise Refusal(f"{self._archive.uri}: no SHA-256 of {unhashed[0]}; {OVERRIDE}")
         return [found[name] for name in names]
 
     def fetch(self, packages: Sequence[Package], moved: Moved) -> None:
@@ -168,7 +168,8 @@ class Apt:
             if self._archive.keyring
             else ""
         )
-        # the host's hooks are about the host; its leniency about signatures is not for us
+        # the host's hooks are about the host; its leniency about signatures is not for us; a suite
+        # becomes oldstable some day
         return f"""#clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
@@ -179,6 +180,7 @@ APT::Default-Release "";
 APT::Sandbox::User "root";
 APT::Update::Error-Mode "any";
 APT::Get::AllowUnauthenticated "false";
+Acquire::AllowReleaseInfoChange "true";
 Acquire::AllowInsecureRepositories "false";
 Acquire::AllowWeakRepositories "false";
 Acquire::AllowDowngradeToInsecureRepositories "false";
@@ -304,5 +306,9 @@ def explain(archive: Archive, errors: str) -> str:
         return f"{archive.uri}: cannot be reached; go online to build the image, or check the proxy"
     if has(r"Release' does not|404|File not found|does ?n.t have (a|the) "):
         return f"{archive.uri}: has no {SUITE}; {OVERRIDE}"
+    if absent := re.search(r"Unable to locate package (\S+)", errors):
+        return f"{archive.uri}: no package {absent[1]}; {OVERRIDE}"
+    if has(r"No packages found"):
+        return f"{archive.uri}: {SUITE} lacks the guest's architecture; {OVERRIDE}"
     complaints = [line[2:].strip() for line in errors.splitlines() if line.startswith("E:")]
     return f"apt: {complaints[0] if complaints else 'failed without a word'}; see the host's apt"

@@ -50,7 +50,7 @@ def build(
         raise Refusal(f"{name}:{arch}: no recipe for such an image; there is {', '.join(known)}")
     image = store.place(name, arch)
     try:
-        with store.locked(image, lambda: progress(WAIT, 0, 1)) as lock:
+        with store.locked(image, lambda over: progress(WAIT, int(over), 1)) as lock:
             if not update and _is_current(image):
                 return image
             sources = _locate(image, mirror, keyring, progress, lock)
@@ -107,7 +107,7 @@ def _make(image: Image, sources: Sources, progress: Progress) -> None:
     """Turn fetched packages into an image, then put it into its place in one step."""
     linux, busybox, base = (package.path for package in sources.packages)
     progress(UNPACK, 0, 1)
-    kernel = tiny.Kernel(linux, lambda done, total: progress(UNPACK, min(done, total - 1), total))
+    kernel = tiny.Kernel(linux, lambda done, total: progress(UNPACK, done, total))
     progress(UNPACK, 1, 1)
     progress(WRITE, 0, 1)
     built = store.building_directory(image)

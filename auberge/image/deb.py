@@ -46,7 +46,7 @@ def read_members(
                             f"{package}: {path} is not a regular file; use another archive"
                         )
                     found[path] = data.read()
-        except tarfile.TarError as broken:
+        except (tarfile.TarError, ValueError) as broken:
             unpacker.kill()
             said = _last_line(unpacker.stderr.read().decode(errors="replace"))
             raise Refusal(f"{package}: {said or broken}; remove it and build again") from broken

@@ -46,14 +46,16 @@ def closure(roots: Iterable[str], modules: Mapping[str, Module]) -> list[str]:
     """The roots and all they depend on, dependencies first."""
     order: list[str] = []
 
-    def visit(name: str) -> None:
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        if name in above:
+            raise Refusal(f"{name}.ko: depends on itself; use another archive")
         if name not in order:
             for dependency in modules[name].depends:
-                visit(dependency)
+                visit(dependency, (*above, name))
             order.append(name)
 
     for root in roots:
-        visit(root)
+        visit(root, ())
     return order
 
 

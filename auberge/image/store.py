@@ -130,7 +130,7 @@ def read_manifest(image: Image) -> Manifest:
         )
     except OSError as error:
         raise Refusal(f"{image.manifest}: {error.strerror}; {_again(image)}") from error
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         sound = False
     if not sound:
         raise Refusal(f"{image.manifest}: not the manifest of an image; {_again(image)}")
@@ -197,8 +197,8 @@ def _again(image: Image) -> str:
 
 
 @contextmanager
-def locked(image: Image, waiting: Callable[[], None] = lambda: None) -> Iterator[int]:
-    """Hold the image's lock; `waiting` is called if somebody else holds it at first.
+def locked(image: Image, waiting: Callable[[bool], None] = lambda over: None) -> Iterator[int]:
+    """Hold the image's lock; if somebody else holds it, `waiting` hears so, and when that is over.
 
     A child that inherits the descriptor holds the lock as long as it lives (flock(2)).
     """
@@ -208,8 +208,9 @@ def locked(image: Image, waiting: Callable[[], None] = lambda: None) -> Iterator
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            waiting()
+            waiting(False)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            waiting(True)
         yield descriptor
     finally:
         os.close(descriptor)

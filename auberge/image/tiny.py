@@ -50,7 +50,8 @@ class Kernel:
     """Debian's kernel package: the image, its release, and the modules we take."""
 
     def __init__(self, package: str, moved: Callable[[int, int], None]) -> None:
-        total = int(deb.field(package, "Installed-Size") or 0) << 10
+        kibibytes = deb.field(package, "Installed-Size")
+        total = int(kibibytes) << 10 if kibibytes.isdecimal() else 0
         wanted = set(MODULES)
 
         def is_wanted(path: str) -> bool:
@@ -59,11 +60,16 @@ class Kernel:
             return path.startswith("boot/vmlinu")
 
         files: dict[str, bytes] = {}
+
+        def report(done: int) -> None:
+            if not files:
+                moved(min(done, total), total + 1)
+
         loaded = -1
         # a second pass only if a module we want needs one that we did not know of
         while loaded < len(wanted):
             loaded = len(wanted)
-            files = deb.read_members(package, is_wanted, lambda done: moved(done, total))
+            files = deb.read_members(package, is_wanted, report)
             objects = {path: data for path, data in files.items() if ".ko" in path}
             self.modules = load_modules(objects)
             for module in self.modules.values():
@@ -75,7 +81,9 @@ class Kernel:
         if len(images) != 1:
             raise Refusal(f"{package}: {len(images)} kernels in /boot; use another archive")
         self.image = files[images[0]]
-        self.release = images[0].split("-", 1)[-1]
+        self.release = images[0].partition("-")[2]
+        if not re.fullmatch(r"[\w.+~-]+", self.release, re.ASCII):
+            raise Refusal(f"{package}: {self.release!r} is no kernel release; use another archive")
         kernel.check_image(f"{package}: {images[0]}", self.image)
         self.order = closure(MODULES, self.modules)
 
