@@ -1,0 +1,1 @@
+"""Devices, one file each: offsets, access widths and an interrupt line."""
