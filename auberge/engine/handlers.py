@@ -99,7 +99,7 @@ class Handler(Trace):
     # -- what is in the record ------------------------------------------------------------------
     def pc(self) -> str:
         distance = self.op(f"sub i64 {self.op('ptrtoint ptr %rec to i64')}, %bias")
-        return self.op(f"lshr i64 {distance}, 3")
+        return self.op(f"ashr i64 {distance}, 3")  # canonical addresses have their sign in bit 60 too
 
     def field(self, t: str, at: int) -> str:
         where = self.op(f"getelementptr i8, ptr %rec, i64 {at}")
@@ -439,7 +439,7 @@ def glue(layout: Layout) -> str:
                 f"%{v}.s = extractvalue {{ i64, i64 }} %{v}.r, 1\n")  # fmt: skip
 
     here = (
-        "%here = ptrtoint ptr %rec to i64\n%dist = sub i64 %here, %bias\n%pc = lshr i64 %dist, 3\n"
+        "%here = ptrtoint ptr %rec to i64\n%dist = sub i64 %here, %bias\n%pc = ashr i64 %dist, 3\n"
     )
     store_pc = here + store("%pc", "pc", "pcp")
     entry_tlb = (f"%tlbs = getelementptr i8, ptr %st, i64 {layout.tlb}\n" + load("bank", "bank")
