@@ -7,14 +7,14 @@ from auberge.machine.device import Property
 
 PASS = 0x5555
 FAIL = 0x3333
-REBOOT = 0x7777
+RESET = 0x7777
 
 
 class FinisherState(NamedTuple):
     """Nothing: what is written here acts at once."""
 
 
-RESET = FinisherState()
+NOTHING = FinisherState()
 
 
 class TestFinisher:
@@ -34,7 +34,7 @@ class TestFinisher:
         self,
         on_exit: Callable[[int], None],
         on_reset: Callable[[], None],
-        state: FinisherState = RESET,
+        state: FinisherState = NOTHING,
     ) -> None:
         self._on_exit = on_exit
         self._on_reset = on_reset
@@ -57,5 +57,5 @@ class TestFinisher:
             self._on_exit(0)
         elif command == FAIL:
             self._on_exit(value >> 16)
-        elif command == REBOOT:
+        elif command == RESET:
             self._on_reset()
