@@ -3,6 +3,8 @@
 import argparse
 import json
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 
 from auberge.engine.cache import folder
 
@@ -16,11 +18,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """List or remove the entries; one that is in use by a running guest is safe to remove."""
     where = folder()
-    entries = sorted(os.scandir(where), key=lambda entry: entry.name)
-    sizes = {entry.name: entry.stat().st_size for entry in entries}
+    sizes = dict(sorted(entry_sizes(where)))
     if args.verb == "clear":
-        for entry in entries:
-            os.unlink(entry.path)
+        for name in sizes:
+            with suppress(FileNotFoundError):  # someone else cleared it
+                os.unlink(os.path.join(where, name))
     freed = "freed" if args.verb == "clear" else "bytes"
     total = sum(sizes.values())
     if args.json:
@@ -31,3 +33,10 @@ def run(args: argparse.Namespace) -> int:
             print(f"{size:10} {name}")
     print(f"{total:10} {freed} in {where}")
     return 0
+
+
+def entry_sizes(where: str) -> Iterator[tuple[str, int]]:
+    """Each file of the folder, and its bytes."""
+    for entry in os.scandir(where):
+        with suppress(FileNotFoundError):
+            yield entry.name, entry.stat().st_size

@@ -31,6 +31,7 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; what a guest, a file or the host does wrong becomes one line."""
     words = sys.argv[1:] if argv is None else list(argv)
+    open_standard_streams()
     try:
         status = dispatch(words)
         sys.stdout.flush()
@@ -90,7 +91,7 @@ def summary(name: str) -> str | None:
             line = file.readline().strip()
     except OSError:
         return None
-    return line.removeprefix(prefix).removesuffix('"""') if line.startswith(prefix) else None
+    return line.removeprefix(prefix).rstrip('."') if line.startswith(prefix) else None
 
 
 def overview() -> str:
@@ -98,6 +99,21 @@ def overview() -> str:
     lines = ["usage: auberge COMMAND [ARGUMENT]...", ""]
     lines += [f"  {name:10} {summary(name)}" for name in subcommands()]
     return "\n".join([*lines, "", "`auberge COMMAND --help` says more; `auberge --version`."])
+
+
+def open_standard_streams() -> None:
+    """Give a process that was started without stdin, stdout or stderr an empty one.
+
+    Otherwise the next file that it opens would be taken for the stream.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # the lowest free descriptor is what open gives
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)
 
 
 def discard_output() -> None:
