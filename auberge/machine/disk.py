@@ -1,0 +1,170 @@
+"""Disks: what a guest's block device is on the host."""
+
+import fcntl
+import os
+import stat
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from auberge.machine.host_file import HostFile
+from auberge.machine.overlay import Overlay, file_size, header_of, read_header, write_header
+from auberge.refusal import Refusal
+
+SECTOR = 512
+
+Mode = Literal["overlay", "rw", "ro"]
+
+
+class Disk(Protocol):
+    """`size` bytes, a multiple of 512; callers keep to them. Methods may raise OSError."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def read_only(self) -> bool: ...
+    def readv(self, offset: int, views: Sequence[memoryview]) -> None: ...
+    def writev(self, offset: int, views: Sequence[memoryview]) -> None: ...
+    def flush(self) -> None:
+        """Return when all that was written survives a loss of power."""
+        ...
+
+    def discard(self, offset: int, size: int) -> None: ...
+    def zero(self, offset: int, size: int) -> None: ...
+    def close(self) -> None: ...
+
+
+def open_disk(path: str, mode: Mode = "overlay") -> Disk:
+    """Open the raw disk image or block device at `path`; raises Refusal if that cannot be.
+
+    "rw" writes through to it; "overlay" writes beside it, to PATH.overlay, and goes on from there
+    the next time; "ro" does not write. A disk that is written, itself or beside it, has one machine
+    at a time.
+    """
+    path = os.path.realpath(path)
+    try:
+        base = _open_base(path, mode)
+    except OSError as error:
+        raise _refusal(path, error, "unmount it if it is mounted") from error
+    if mode != "overlay":
+        return base
+    try:
+        return _open_overlay(path, base)
+    except BaseException:
+        base.close()
+        raise
+
+
+def _open_base(path: str, mode: Mode) -> HostFile:
+    # Not blocking: a FIFO must be refused, not waited for.
+    flags = (os.O_RDWR if mode == "rw" else os.O_RDONLY) | os.O_NONBLOCK
+    try:
+        if mode == "rw" and stat.S_ISBLK(os.stat(path).st_mode):
+            flags |= os.O_EXCL  # open(2): fails while the block device is mounted
+        fd = os.open(path, flags)
+    except FileNotFoundError:
+        raise Refusal(f"{path}: does not exist; make it with 'truncate -s 1G {path}'") from None
+    except IsADirectoryError:
+        raise _wrong_kind(path, "a directory") from None
+    except PermissionError:
+        what = "read and write" if mode == "rw" else "read"
+        raise Refusal(f"{path}: permission denied; be a user who may {what} it") from None
+    try:
+        size = _size(path, fd)
+        if mode != "ro":
+            _lock(path, fd, fcntl.LOCK_EX if mode == "rw" else fcntl.LOCK_SH)
+    except BaseException:
+        os.close(fd)
+        raise
+    return HostFile(fd, size, read_only=mode != "rw")
+
+
+def _size(path: str, fd: int) -> int:
+    kind = os.fstat(fd).st_mode
+    if stat.S_ISDIR(kind):
+        raise _wrong_kind(path, "a directory")
+    if not (stat.S_ISREG(kind) or stat.S_ISBLK(kind)):
+        raise _wrong_kind(path, "neither a file nor a block device")
+    size = os.lseek(fd, 0, os.SEEK_END)
+    if size == 0:
+        raise Refusal(f"{path}: is empty; give it a size with 'truncate -s 1G {path}'")
+    if size % SECTOR:
+        raise Refusal(
+            f"{path}: {size} bytes are not a whole number of 512-byte sectors; "
+            f"pad it with 'truncate -s %512 {path}' if it is a raw disk"
+        )
+    return size
+
+
+def _wrong_kind(path: str, what: str) -> Refusal:
+    return Refusal(f"{path}: is {what}; name a raw disk image or a block device")
+
+
+def _lock(path: str, fd: int, kind: int) -> None:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Refusal(
+            f"{path}: another machine uses it; stop that one, copy the disk, or name it '{path},ro'"
+        ) from None
+
+
+def _open_overlay(path: str, base: HostFile) -> Overlay:
+    place = overlay_place(path)
+    try:
+        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+        fd = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    except OSError as error:
+        raise _refusal(place, error, "make room for it, or name the disk with ',ro'") from error
+    try:
+        _lock(path, fd, fcntl.LOCK_EX)
+        _prepare(path, place, fd, base)
+        return Overlay(base, fd)
+    except OSError as error:
+        os.close(fd)
+        raise _refusal(place, error, "make room for it, or name the disk with ',ro'") from error
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _prepare(path: str, place: str, fd: int, base: HostFile) -> None:
+    """Give a new overlay its header; refuse an old one that is not for the disk as it is now."""
+    status = os.fstat(base.fd)
+    # A block device's node says nothing about when its contents changed.
+    mtime_ns = 0 if stat.S_ISBLK(status.st_mode) else status.st_mtime_ns
+    wanted = header_of(base.size, mtime_ns)
+    found = read_header(fd)
+    if found is None:
+        write_header(fd, wanted, os.path.dirname(place))
+        return
+    if found[:3] != wanted[:3]:
+        raise Refusal(f"{place}: is not an overlay of this version of auberge; move it away")
+    if found != wanted:
+        raise Refusal(
+            f"{path}: has changed since its overlay was made; delete {place} to begin again with "
+            f"the disk as it is now, or put the disk back as it was"
+        )
+    if os.fstat(fd).st_size != file_size(base.size):
+        raise Refusal(f"{place}: is truncated; restore it, or delete it to begin again")
+
+
+def overlay_place(path: str) -> str:
+    """Where the overlay of the disk at the absolute `path` is or will be: beside it, if it can."""
+    beside = f"{path}.overlay"
+    folder = os.path.dirname(path)
+    if os.path.lexists(beside) or (
+        os.access(folder, os.W_OK) and not f"{folder}/".startswith("/dev/")
+    ):
+        return beside
+    import hashlib  # only here: it takes milliseconds
+
+    home = os.environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(home):  # the XDG Base Directory Specification has relative ones ignored
+        home = os.path.expanduser("~/.local/state")
+    name = os.path.basename(path)[:150]
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    return os.path.join(home, "auberge", "overlays", f"{name}-{digest}.overlay")
+
+
+def _refusal(path: str, error: OSError, advice: str) -> Refusal:
+    return Refusal(f"{path}: {(error.strerror or str(error)).lower()}; {advice}")
