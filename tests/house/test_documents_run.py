@@ -1,0 +1,47 @@
+"""What the documents tell a reader to type does what they say."""
+
+import re
+
+import pytest
+
+from tests.house.documents import DOCUMENTS, blocks, copy_repository, matches, play, steps
+from tests.house.source import ROOT
+
+RUN = [path for path in DOCUMENTS if any(b.language in ("python", "console") for b in blocks(path))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", RUN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_document_does_what_it_says(path, tmp_path):
+    copy_repository(tmp_path)
+    play(path, tmp_path, slow=True)
+
+
+def test_every_block_is_run_or_plainly_text():
+    """```text is for what nobody types; anything else is python or console, and so is run."""
+    for path in DOCUMENTS:
+        fences = [line for line in path.read_text().splitlines() if line.startswith("```")]
+        assert len(fences) % 2 == 0, path
+        kinds = {fence.split()[0] for fence in fences[::2]}
+        assert kinds <= {"```python", "```console", "```text"}, (path, kinds)
+
+
+def test_every_link_leads_somewhere():
+    broken = [
+        f"{path.relative_to(ROOT)}: {target}"
+        for path in [*DOCUMENTS, ROOT / "CHANGELOG.md"]
+        for target in re.findall(r"\]\(([^)#:]+)[^)]*\)", path.read_text())
+        if not (path.parent / target).exists()
+    ]
+    assert not broken
+
+
+def test_dots_stand_for_anything():
+    assert matches("a ... z\n...\nend\n", "a b c z\nthis\nthat\nend\n")
+    assert matches("...\nend\n", "end\n")
+    assert not matches("a\nend\n", "a\nb\nend\n")
+
+
+def test_a_session_is_commands_with_what_they_print():
+    session = "$ cat <<X\n> one\n> X\none\n$ true\n"
+    assert steps(session) == [("cat <<X\none\nX", "one\n"), ("true", "")]
