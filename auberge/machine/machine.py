@@ -1,0 +1,350 @@
+"""A machine: harts, RAM, a board and a console; it runs until something ends that, and says it."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from auberge.engine.choose import Engine, Kind
+from auberge.engine.clock import NANOSECONDS, Clock, HostClock, InstructionClock
+from auberge.machine import fdt
+from auberge.machine.bell import Bell
+from auberge.machine.boot import Places, place
+from auberge.machine.bus import Bus
+from auberge.machine.console import Console
+from auberge.machine.kernel import Kernel, file_size, open_kernel, read_file
+from auberge.machine.outcome import Faulted, Outcome, Paused, PoweredOff, Printed, Reset, TimedOut
+from auberge.machine.pace import InstructionAlarm, Pace, Paces, Tohost
+from auberge.machine.sbi import HANDOVER, Sbi
+from auberge.machine.statistics import Statistics
+from auberge.machine.vcpu import STARTED, STOPPED, Measured, Vcpu
+from auberge.machine.virt import RAM, Virt, Wiring
+from auberge.machine.virtio.device import VirtioDevice
+from auberge.memory.ram import Ram
+from auberge.refusal import Refusal
+
+FLUSH_AFTER = 0.005
+"""Seconds that something printed may wait for more, so that a line is one write."""
+
+SEED_SIZE = 64
+"""Bytes of rng-seed: 512 bits, twice what makes the kernel call its random numbers ready."""
+
+SWITCH_INTERVAL = 100e-6
+"""Seconds after which one hart's thread yields Python to another's, whose guest waits meanwhile."""
+
+EPOCH_NS = 1_700_000_000_000_000_000
+"""What the real-time clock shows at first where instructions are the clock: always the same."""
+
+
+class Configuration(NamedTuple):
+    """What a machine is made of. Files are named; `memory` is in bytes."""
+
+    kernel: str
+    initrd: str | None = None
+    append: str = ""
+    memory: int = 512 << 20
+    cpus: int = 1
+    icount: bool = False
+    measured: bool = False
+
+
+class Outside(NamedTuple):
+    """What a machine may use of the world: a place for output, entropy, the time of day in ns."""
+
+    sink: Callable[[bytes], None]
+    entropy: Callable[[int], bytes]
+    wall_ns: Callable[[], int]
+
+
+class Machine:
+    """A board `virt` with a kernel in its RAM.
+
+    `run` belongs to one thread at a time; `pause`, `console.feed` and `resize` are for any. Each
+    hart runs on a host thread of its own while `run` lasts, and `run` itself only waits and keeps
+    house, so that Python's signal handlers, which belong to the main thread, run when signals come.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        engines: Kind,
+        outside: Outside,
+        disks: Callable[[], Sequence[VirtioDevice]] = lambda: (),
+    ) -> None:
+        self.configuration = configuration
+        self._engines = engines
+        self._outside = outside
+        self._disks = disks
+        self._bell = Bell()
+        self._lock = threading.Lock()  # of devices and hart states: see `_build`
+        self._ending = threading.Lock()
+        self._running = threading.Lock()
+        self._outcome: Outcome | Reset | None = None
+        self._off: PoweredOff | Faulted | None = None
+        self._failure: BaseException | None = None
+        self._accesses: dict[str, int] = {}
+        self._past = Statistics()  # of boots before this one
+        self.stopping = False
+        self.console = Console(outside.sink, self._bell.ring)
+        self.ram = _make_ram(configuration.memory)
+        self._build()
+
+    # -- construction, and again at each reset --------------------------------------------------
+
+    def _build(self) -> None:
+        configuration = self.configuration
+        ram = self.ram
+        # Files first: whatever is wrong with them is said before anything else is made.
+        kernel = open_kernel(configuration.kernel, ram.base, ram.size)
+        initrd_size = file_size(configuration.initrd) if configuration.initrd else 0
+        self._clock: Clock = InstructionClock() if configuration.icount else HostClock()
+        self._paused_at = 0  # guest time, which stands still while nothing runs
+        self._make_harts(kernel)
+        wiring = Wiring(
+            self.console.put,
+            self._bell.ring,
+            self._bell.ring,
+            self._now_ns,
+            self._outside.entropy,
+            lambda code: self.end(PoweredOff(code)),
+            lambda: self.end(Reset()),
+        )
+        self.board = Virt(self.vcpus, ram, self._clock, wiring, self._disks())
+        regions = self.board.regions()
+        if configuration.measured:
+            regions = [region.counted(self._accesses) for region in regions]
+        self._bus = Bus(regions)
+        self._sbi = Sbi(self.vcpus, ram, self._lock, self.console.put, self.board.typed, self.end)
+        self._set_paces(kernel)
+        self._load(kernel, initrd_size)
+
+    def _make_harts(self, kernel: Kernel) -> None:
+        configuration = self.configuration
+        hosted = not kernel.machine_mode
+        self.vcpus: list[Vcpu] = []
+        for hartid in range(configuration.cpus):
+            hart = self._engines.hart(hartid)
+            if hosted:
+                for cell, value in HANDOVER.items():
+                    hart[cell] = value
+            engine: Engine = self._engines.engine(hart, self.ram, self._clock)
+            if configuration.measured:
+                engine = Measured(engine, time.perf_counter_ns)
+            # The kernel starts the others by SBI; in machine mode all come out of reset at once.
+            status = STOPPED if hosted and hartid else STARTED
+            self.vcpus.append(Vcpu(hartid, engine, self._clock, status))
+
+    def _set_paces(self, kernel: Kernel) -> None:
+        paces: list[Pace] = []
+        if isinstance(self._clock, InstructionClock):
+            paces.append(InstructionAlarm(self._clock, self._now_ns, self.board.rtc))
+        if kernel.tohost is not None:
+            paces.append(Tohost(self.ram, kernel.tohost, self.end))
+        if paces:
+            for vcpu in self.vcpus:
+                vcpu.pace = paces[0] if len(paces) == 1 else Paces(paces)
+
+    def _load(self, kernel: Kernel, initrd_size: int) -> None:
+        configuration, ram = self.configuration, self.ram
+        seed = self._outside.entropy(SEED_SIZE)
+        # Its size does not depend on where things are: addresses are of fixed size.
+        size = len(self._tree(Places(0, 0, initrd_size), seed))
+        places = place(kernel, initrd_size, size, ram.base, ram.size)
+        self.device_tree = self._tree(places, seed)
+        kernel.load(ram)
+        if configuration.initrd:
+            read_file(configuration.initrd, ram, places.initrd, initrd_size)
+        ram.write(places.device_tree, self.device_tree)
+        for vcpu in self.vcpus:
+            vcpu.hart["pc"] = kernel.entry
+            # boot.rst, "Register state": hartid and the device tree's address
+            vcpu.hart.x[10], vcpu.hart.x[11] = vcpu.hartid, places.device_tree
+
+    def _tree(self, places: Places, seed: bytes) -> bytes:
+        initrd = None
+        if places.initrd_size:
+            initrd = places.initrd, places.initrd + places.initrd_size
+        isa = self._engines.isa_string
+        return fdt.encode(self.board.device_tree(isa, self.configuration.append, initrd, seed))
+
+    def _now_ns(self) -> int:
+        if isinstance(self._clock, InstructionClock):
+            return EPOCH_NS + self._clock.ticks() * NANOSECONDS
+        return self._outside.wall_ns()
+
+    # -- running --------------------------------------------------------------------------------
+
+    def run(
+        self, until: bytes | None = None, timeout: float | None = None, position: int | None = None
+    ) -> Outcome:
+        """Run until the guest ends, `until` is printed, `timeout` seconds pass, or `pause` says so.
+
+        `until` is looked for from `position` of the output on, by default from its present end.
+        A machine that is off stays off: its outcome is returned again.
+        """
+        if not self._running.acquire(blocking=False):
+            raise RuntimeError("the machine is running already, in another thread")
+        try:
+            deadline = None if timeout is None else time.monotonic() + timeout
+            if self._off is not None:
+                return self._off
+            self._outcome = None
+            if until is not None:
+                self._watch(until, self.console.position if position is None else position)
+            while True:
+                outcome = self._run_once(deadline)
+                if not isinstance(outcome, Reset):
+                    break
+                self._past = self.statistics()
+                self._build()
+            if isinstance(outcome, PoweredOff | Faulted):
+                self._off = outcome
+            return outcome
+        finally:
+            self.console.unwatch()
+            self._running.release()
+
+    def pause(self) -> None:
+        """Have `run` return soon with `Paused`, if it is running."""
+        if self._running.locked():
+            self.end(Paused())
+
+    def end(self, outcome: Outcome | Reset) -> None:
+        """Have the run end with `outcome`, if nothing has ended it yet; from any thread."""
+        with self._ending:
+            if self._outcome is not None:
+                return
+            self._outcome = outcome
+        self._stop_harts()
+
+    def resize(self, columns: int, rows: int) -> None:
+        """The window in which the guest's console is shown has this size now."""
+        with self._lock:
+            self.board.console.resize(columns, rows)
+
+    def close(self) -> None:
+        """Give back what the machine holds; it must not be running."""
+        self.pause()
+        with self._running:
+            self._off = self._off or PoweredOff(0)
+            self.vcpus.clear()
+
+    def _watch(self, until: bytes, position: int) -> None:
+        text = until.decode(errors="replace")
+        with self._lock:
+            self.console.watch(until, position, lambda: self.end(Printed(text)))
+
+    def _run_once(self, deadline: float | None) -> Outcome | Reset:
+        """One boot, or what is left of it after a pause: until there is an outcome."""
+        if len(self.vcpus) > 1 and sys.getswitchinterval() > SWITCH_INTERVAL:
+            sys.setswitchinterval(SWITCH_INTERVAL)
+        threads = [
+            threading.Thread(
+                target=self._hart_thread, args=(vcpu,), name=f"hart {vcpu.hartid}", daemon=True
+            )
+            for vcpu in self.vcpus
+        ]
+        self.stopping = self._outcome is not None
+        self._clock.base += self._paused_at - self._clock.ticks()
+        try:
+            for thread in threads:
+                thread.start()
+            self._keep_house(deadline)
+        finally:
+            self._stop_harts()
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+            self._paused_at = self._clock.ticks()
+            self.console.flush()
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        outcome, self._outcome = self._outcome, None
+        assert outcome is not None
+        return outcome
+
+    def _hart_thread(self, vcpu: Vcpu) -> None:
+        try:
+            vcpu.run(self)
+        except BaseException as failure:  # to be raised by `run`, in the thread that called it
+            self._failure = failure
+            self.end(Paused())
+
+    def _stop_harts(self) -> None:
+        self.stopping = True
+        for vcpu in self.vcpus:
+            vcpu.stop_soon()
+        self._bell.ring()
+
+    def _keep_house(self, deadline: float | None) -> None:
+        """What is done beside the harts: typed input, the alarm, output that waited long enough."""
+        rtc, console = self.board.rtc, self.console
+        by_instructions = isinstance(self._clock, InstructionClock)
+        printed_at: float | None = None
+        while self._outcome is None:
+            now = time.monotonic()
+            waits = [] if deadline is None else [deadline - now]
+            if deadline is not None and now >= deadline:
+                self.end(TimedOut())
+            with self._lock:
+                console.deliver(self.board.receive)
+                if not by_instructions:  # else its hart does this, at the very instruction
+                    rtc.tick()
+                    alarm = rtc.deadline()
+                    if alarm is not None:
+                        waits.append((alarm - self._now_ns()) / 1e9)
+            if not console.waiting:
+                printed_at = None
+            elif printed_at is None:
+                printed_at = now
+                waits.append(FLUSH_AFTER)
+            elif now - printed_at >= FLUSH_AFTER:
+                console.flush()
+                printed_at = None
+            else:
+                waits.append(printed_at + FLUSH_AFTER - now)
+            self._bell.wait(min(waits) if waits else None)
+
+    # -- what harts need (`Home`) ---------------------------------------------------------------
+
+    def read(self, address: int, width: int) -> int | None:
+        """A load from a device; None if there is none."""
+        with self._lock:
+            return self._bus.read(address, width)
+
+    def write(self, address: int, width: int, value: int) -> bool:
+        """A store to a device; False if there is none."""
+        with self._lock:
+            return self._bus.write(address, width, value)
+
+    def hypercall(self, vcpu: Vcpu) -> None:
+        """A trap to machine mode."""
+        self._sbi.call(vcpu)
+
+    def fault(self, message: str) -> None:
+        """The guest cannot go on."""
+        self.end(Faulted(message))
+
+    # -- numbers --------------------------------------------------------------------------------
+
+    def statistics(self) -> Statistics:
+        """What was counted so far; times, exits and accesses only if the machine is measured."""
+        total = self._past
+        for vcpu in self.vcpus:
+            total = total.plus(vcpu.engine.statistics())
+            if isinstance(vcpu.engine, Measured):
+                total = total.plus_exits(vcpu.engine)
+        return total._replace(accesses=dict(self._accesses))
+
+
+def _make_ram(size: int) -> Ram:
+    try:
+        return Ram(RAM, size)
+    except OSError as error:
+        raise Refusal(
+            f"memory: the host has no {size >> 20} MiB to give ({os.strerror(error.errno or 0)});"
+            " ask for less"
+        ) from None

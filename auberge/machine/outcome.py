@@ -1,0 +1,36 @@
+"""How a run of a machine ended: small values, to be matched."""
+
+from typing import NamedTuple
+
+
+class PoweredOff(NamedTuple):
+    """The guest switched the machine off, and says `code`: 0 is well."""
+
+    code: int
+
+
+class Faulted(NamedTuple):
+    """The guest did something after which its machine cannot go on; `message` is one line on it."""
+
+    message: str
+
+
+class TimedOut(NamedTuple):
+    """The time given to `run` is over; the machine is paused and may run on."""
+
+
+class Paused(NamedTuple):
+    """Someone called `pause`; the machine may run on."""
+
+
+class Printed(NamedTuple):
+    """The console printed what `run` was to wait for; the machine is paused and may run on."""
+
+    text: str
+
+
+class Reset(NamedTuple):
+    """The guest asked to begin again. A run does not end with it: the machine boots again."""
+
+
+Outcome = PoweredOff | Faulted | TimedOut | Paused | Printed

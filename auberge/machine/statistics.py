@@ -1,0 +1,55 @@
+"""What a machine counted, for people who want to know where the time went."""
+
+from typing import NamedTuple
+
+from auberge.machine.vcpu import Measured
+
+
+class Statistics(NamedTuple):
+    """Of all runs of a machine, summed over its harts: `native_ns` in engines, `python_ns` serving
+    their exits; a hart that sleeps is in neither."""
+
+    instructions: int = 0
+    tlb_misses: int = 0
+    native_ns: int = 0
+    python_ns: int = 0
+    exits: dict[str, int] = {}
+    accesses: dict[str, int] = {}
+
+    def plus(self, counted: dict[str, int]) -> "Statistics":
+        """With what an engine counted."""
+        return self._replace(
+            instructions=self.instructions + counted.get("instructions", 0),
+            tlb_misses=self.tlb_misses + counted.get("tlb_misses", 0),
+        )
+
+    def plus_exits(self, engine: Measured) -> "Statistics":
+        """With what was measured of an engine."""
+        exits = dict(self.exits)
+        for name, count in engine.exits.items():
+            exits[name] = exits.get(name, 0) + count
+        return self._replace(
+            exits=exits,
+            native_ns=self.native_ns + engine.inside_ns,
+            python_ns=self.python_ns + engine.between_ns,
+        )
+
+    @property
+    def mips(self) -> float:
+        """Million instructions per second of native code."""
+        return 1000 * self.instructions / self.native_ns if self.native_ns else 0.0
+
+    def lines(self) -> list[str]:
+        """A table to print."""
+        exits = sorted(self.exits.items(), key=lambda item: -item[1])
+        accesses = sorted(self.accesses.items(), key=lambda item: -item[1])
+        rows = [
+            ("instructions", f"{self.instructions:,}"),
+            ("MIPS", f"{self.mips:,.1f}"),
+            ("TLB misses", f"{self.tlb_misses:,}"),
+            ("in native code", f"{self.native_ns / 1e9:,.3f} s"),
+            ("in Python", f"{self.python_ns / 1e9:,.3f} s"),
+            *((f"exits {name}", f"{count:,}") for name, count in exits),
+            *((f"accesses {name}", f"{count:,}") for name, count in accesses if count),
+        ]
+        return [f"{name:32}{value:>20}" for name, value in rows]

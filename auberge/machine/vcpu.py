@@ -1,0 +1,207 @@
+"""A virtual CPU: one hart, the engine that runs it, and the host thread that both belong to."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from auberge.engine.choose import Engine
+from auberge.engine.clock import FREQUENCY, Clock, InstructionClock
+from auberge.engine.exits import Exit, Hypercall, Idle, MmioRead, MmioWrite, Stopped, Stuck
+from auberge.machine.bell import Bell
+from auberge.machine.device import Line
+from auberge.machine.pace import Pace
+
+# SBI, chapter 9, table 22: the states of a hart that it can be seen in
+STARTED, STOPPED, SUSPENDED = 0, 1, 4
+
+A_WHILE = 1 << 40
+"""Instructions: a hart that has no other limit comes back when something happens."""
+
+SSIP, STIP, SEIP = 1 << 1, 1 << 5, 1 << 9
+
+
+class Home(Protocol):
+    """What a virtual CPU needs of the machine that it is in."""
+
+    @property
+    def stopping(self) -> bool: ...
+    def read(self, address: int, width: int) -> int | None: ...
+    def write(self, address: int, width: int, value: int) -> bool: ...
+    def hypercall(self, vcpu: "Vcpu") -> None: ...
+    def fault(self, message: str) -> None: ...
+
+
+class Vcpu:
+    """A hart on a thread of its own, and what others may do to it meanwhile.
+
+    Registers belong to the hart's own thread; `set_line`, `post_ssip`, `flush` and `stop_soon` are
+    for any thread. `start` is for the one that found the hart stopped, under the machine's lock.
+    """
+
+    __slots__ = (
+        "bell", "clock", "engine", "hart", "hartid", "inside", "pace", "resume_at", "status"
+    )  # fmt: skip
+
+    def __init__(
+        self, hartid: int, engine: Engine, clock: Clock, status: int, pace: Pace | None = None
+    ) -> None:
+        self.hartid = hartid
+        self.engine = engine
+        self.hart = engine.hart
+        self.clock = clock
+        self.status = status
+        self.pace = pace
+        self.bell = Bell()
+        self.inside = False  # whether it is in `engine.run`: if not, it executes no instruction
+        self.resume_at: tuple[int, int] | None = None
+
+    # -- for any thread -------------------------------------------------------------------------
+
+    def line(self, bit: int) -> Line:
+        """The external interrupt input `bit` of mip."""
+        set_line, ring = self.hart.set_line, self.bell.ring
+
+        def line(level: bool) -> None:
+            set_line(bit, level)
+            if level:
+                ring()
+
+        return line
+
+    def set_mtimecmp(self, value: int) -> None:
+        """Move the deadline of the machine timer; the hart looks at it soon."""
+        self.hart["mtimecmp"] = value
+        self.hart["attention"] = 1
+        self.bell.ring()
+
+    def post_ssip(self) -> None:
+        """Interrupt the hart, as another hart does."""
+        self.hart.post_ssip()
+        self.bell.ring()
+
+    def stop_soon(self) -> None:
+        """Have the hart's thread look around."""
+        self.engine.request_stop()
+        self.bell.ring()
+
+    def flush(self, what: str) -> None:
+        """Ask for a flush ("sfence" or "fence_i") of what the hart remembers."""
+        self.hart.request(what)
+
+    def flushed(self, what: str) -> bool:
+        """Whether the hart can no longer use what it remembered when `flush` was called.
+
+        A hart outside `run` cannot: it executes nothing, and serves requests first when it comes
+        back. The order decides: its thread sets `inside` before it enters, the asker calls `flush`
+        before it reads `inside`. So the asker sees it inside, and waits, or the hart the request.
+        """
+        return not self.inside or self.hart.request_served(what)
+
+    def start(self, pc: int, opaque: int) -> None:
+        """Let a stopped hart begin at physical `pc` in S-mode (SBI 9.1, table 20)."""
+        self._begin(pc, opaque)
+        self.status = STARTED
+        self.bell.ring()
+
+    # -- for the hart's own thread --------------------------------------------------------------
+
+    def run(self, home: Home) -> None:
+        """Run the hart until `home` is stopping."""
+        engine_run, resume = self.engine.run, self.engine.resume
+        read, write = home.read, home.write
+        pace = self.pace
+        while not home.stopping:
+            if self.status != STARTED:
+                self._stay_away()
+                continue
+            self.inside = True
+            exit_ = engine_run(A_WHILE if pace is None else pace.budget())
+            self.inside = False
+            if isinstance(exit_, MmioWrite):
+                resume(0 if write(*exit_) else None)
+            elif isinstance(exit_, MmioRead):
+                resume(read(*exit_))
+            elif isinstance(exit_, Hypercall):
+                home.hypercall(self)
+            elif isinstance(exit_, Idle):
+                self._sleep(exit_.deadline)
+            elif isinstance(exit_, Stuck):
+                home.fault(
+                    f"hart {self.hartid}: traps for ever at {exit_.pc:#x}"
+                    f" (cause {exit_.cause}), which is its own trap handler"
+                )
+            if pace is not None:
+                pace.look()
+
+    def stop(self) -> None:
+        """Stop this hart until another one starts it."""
+        self.status = STOPPED
+
+    def suspend(self, resume_at: tuple[int, int] | None) -> None:
+        """Sleep until an interrupt is pending; then go on, or begin at (pc, opaque)."""
+        self.resume_at = resume_at
+        self.status = SUSPENDED
+
+    def _begin(self, pc: int, opaque: int) -> None:
+        hart = self.hart
+        hart["pc"], hart["priv"], hart["satp"] = pc, 1, 0
+        hart["mstatus"] &= ~2  # SIE
+        hart.x[10], hart.x[11] = self.hartid, opaque
+        hart.request("sfence")
+
+    def _stay_away(self) -> None:
+        if self.status == SUSPENDED and self._interrupted():
+            if self.resume_at is not None:
+                self._begin(*self.resume_at)
+            self.status = STARTED
+        else:
+            timed = self.status == SUSPENDED and self.hart["mie"] & STIP
+            self._sleep(self.hart["stimecmp"] if timed else None)
+
+    def _interrupted(self) -> bool:
+        hart = self.hart
+        pending = hart["mip"] | hart["lines"] | (SSIP if hart["posted_ssip"] else 0)
+        if hart["stimecmp"] <= self.clock.ticks():
+            pending |= STIP
+        return bool(pending & hart["mie"] & (SSIP | STIP | SEIP))
+
+    def _sleep(self, deadline: int | None) -> None:
+        if self.pace is not None:
+            deadline = self.pace.wake(deadline)
+        if deadline is None:
+            self.bell.wait()
+        elif isinstance(self.clock, InstructionClock):
+            self.clock.skip_to(deadline)
+        else:
+            self.bell.wait((deadline - self.clock.ticks()) / FREQUENCY)
+
+
+class Measured:
+    """An engine that counts its exits, the time in it, and the time its thread spends between runs.
+
+    `now_ns` is a clock in nanoseconds. Sleep, which is what follows `Idle`, counts as neither.
+    """
+
+    def __init__(self, engine: Engine, now_ns: Callable[[], int]) -> None:
+        self.engine = engine
+        self.hart = engine.hart
+        self.resume = engine.resume
+        self.request_stop = engine.request_stop
+        self.statistics = engine.statistics
+        self.exits: dict[str, int] = {}
+        self.inside_ns = 0
+        self.between_ns = 0
+        self._now_ns = now_ns
+        self._left_at: int | None = None
+
+    def run(self, budget: int) -> Exit:
+        """As the engine."""
+        begin = self._now_ns()
+        if self._left_at is not None:
+            self.between_ns += begin - self._left_at
+        exit_ = self.engine.run(budget)
+        end = self._now_ns()
+        self.inside_ns += end - begin
+        self._left_at = None if isinstance(exit_, Idle | Stopped) else end
+        name = type(exit_).__name__
+        self.exits[name] = self.exits.get(name, 0) + 1
+        return exit_
