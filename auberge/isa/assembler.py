@@ -77,7 +77,7 @@ class Assembler:
         self.items: list[Item] = []
         self.after_code = False
         self.targets: dict[int, int] = {}  # of the %pcrel_hi at an address: its distance
-        self.shapes = shapes(isa)
+        self.known: dict[str, list[Shape]] = {}
         self.line = 0
 
     def run(self, text: str) -> Assembly:
@@ -104,6 +104,11 @@ class Assembler:
     def _refusal(self, what: str) -> Refusal:
         where = f"{self.name}:{self.line}" if self.name else f"line {self.line}"
         return Refusal(f"{where}: {what}")
+
+    def _shapes(self, mnemonic: str) -> list[Shape]:
+        if mnemonic not in self.known:
+            self.known[mnemonic] = shapes(self.isa, mnemonic)
+        return self.known[mnemonic]
 
     # -- symbols and expressions ----------------------------------------------------------------
     def _evaluate(self, text: str, here: int, order: int) -> int:
@@ -283,7 +288,7 @@ class Assembler:
 
     def _global(self, mnemonic: str, operands: list[str]) -> list[str] | None:
         """For `lw rd, symbol` and `sw rs2, symbol, rt`: the register that will hold the address."""
-        for shape in self.shapes.get(mnemonic, ()):
+        for shape in self._shapes(mnemonic):
             if mnemonic == "jalr" or shape.templates[1:] != ["{imm}({rs1})"]:
                 continue
             if len(operands) == 3:
@@ -310,8 +315,8 @@ class Assembler:
     # -- second pass ----------------------------------------------------------------------------
     def _encode(self, mnemonic: str, operands: list[str], pc: int, order: int) -> bytes:
         """The bytes of one instruction."""
-        known = self.shapes.get(mnemonic)
-        if known is None:
+        known = self._shapes(mnemonic)
+        if not known:
             raise Malformed(f"{mnemonic} is not an instruction known here")
         complaint = ""
         for shape in known:

@@ -64,21 +64,23 @@ def split_operands(text: str) -> list[str]:
     return [*parts, text[start:].strip()]
 
 
-def shapes(isa: Isa) -> dict[str, list[Shape]]:
-    """Every mnemonic of `isa`, pseudo-instructions and endings (`.aqrl`) included."""
-    found: dict[str, list[Shape]] = {}
+def shapes(isa: Isa, mnemonic: str) -> list[Shape]:
+    """Every way to write `mnemonic`, as an instruction first; it may have an ending (`.aqrl`)."""
+    found: list[Shape] = []
     for form in isa.forms:
-        mnemonic, _, rest = form.syntax.partition(" ")
-        templates, operands = split_operands(rest), form.encoding.operands
-        for ending, values in ENDINGS:
-            if values.keys() == operands.keys() & HIDDEN:
-                shape = Shape(form.syntax, templates, form, values, "")
-                found.setdefault(mnemonic + ending, []).append(shape)
-    for alias in isa.aliases:
-        mnemonic, _, rest = alias.syntax.partition(" ")
-        shape = Shape(alias.syntax, split_operands(rest), None, {}, alias.expansion)
-        found.setdefault(mnemonic, []).append(shape)
+        if mnemonic.startswith(form.name):
+            hidden = form.encoding.operands.keys() & HIDDEN
+            for ending, values in ENDINGS:
+                if form.name + ending == mnemonic and values.keys() == hidden:
+                    found.append(Shape(form.syntax, _templates(form.syntax), form, values, ""))
+    for syntax, expansion in isa.aliases:
+        if syntax.partition(" ")[0] == mnemonic:
+            found.append(Shape(syntax, _templates(syntax), None, {}, expansion))
     return found
+
+
+def _templates(syntax: str) -> list[str]:
+    return split_operands(syntax.partition(" ")[2])
 
 
 def fit(templates: list[str], sources: list[str]) -> dict[str, Hole] | None:

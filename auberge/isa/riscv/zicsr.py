@@ -15,7 +15,7 @@ zicsr = rv64.extension("Zicsr", "2.0", "Control and Status Register Instructions
 
 # 7.1 CSR Instructions: which of the forms read, and which write
 def write(h: Hart, rd: Bits, csr: Bits, value: Bits) -> None:
-    """Always writes. "If rd=x0, then the instruction shall not read": reading has no effect here."""
+    """Always writes. "If rd=x0, [it] shall not read the CSR": a read has no effect of its own."""
     h.x[rd] = h.call("csr_write", csr.zext(64), value, ONES)
 
 
@@ -33,12 +33,12 @@ def csrrw(h: Hart, rd: Bits, csr: Bits, rs1: Bits) -> None:
 
 @zicsr.insn("csr rs1 010 rd 1110011", "csrrs {rd}, {csr}, {rs1}")
 def csrrs(h: Hart, rd: Bits, csr: Bits, rs1: Bits) -> None:
-    modify(h, rd, csr, h.x[rs1], rs1.ne(0), ones=True)
+    modify(h, rd, csr, rs1, h.x[rs1], ONES)
 
 
 @zicsr.insn("csr rs1 011 rd 1110011", "csrrc {rd}, {csr}, {rs1}")
 def csrrc(h: Hart, rd: Bits, csr: Bits, rs1: Bits) -> None:
-    modify(h, rd, csr, h.x[rs1], rs1.ne(0), ones=False)
+    modify(h, rd, csr, rs1, h.x[rs1], ZERO)
 
 
 @zicsr.insn("csr uimm[4:0] 101 rd 1110011", "csrrwi {rd}, {csr}, {uimm}")
@@ -48,12 +48,12 @@ def csrrwi(h: Hart, rd: Bits, csr: Bits, uimm: Bits) -> None:
 
 @zicsr.insn("csr uimm[4:0] 110 rd 1110011", "csrrsi {rd}, {csr}, {uimm}")
 def csrrsi(h: Hart, rd: Bits, csr: Bits, uimm: Bits) -> None:
-    modify(h, rd, csr, uimm, uimm.ne(0), ones=True)
+    modify(h, rd, csr, uimm, uimm, ONES)
 
 
 @zicsr.insn("csr uimm[4:0] 111 rd 1110011", "csrrci {rd}, {csr}, {uimm}")
 def csrrci(h: Hart, rd: Bits, csr: Bits, uimm: Bits) -> None:
-    modify(h, rd, csr, uimm, uimm.ne(0), ones=False)
+    modify(h, rd, csr, uimm, uimm, ZERO)
 
 
 # 7.1: assembler pseudoinstructions
