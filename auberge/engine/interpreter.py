@@ -15,7 +15,7 @@ from auberge.memory.arena import Arena
 from auberge.memory.ram import PAGE, Ram
 
 PAGE_OF_RECORDS = 65536  # bytes of address space; what is touched of it is 37 KiB
-POOL = 256  # pages of decoded code that a hart keeps; when all are taken, it begins anew
+POOL = 512  # pages of decoded code that a hart keeps (19 MiB); when all are taken, it begins anew
 META = 36992
 
 
