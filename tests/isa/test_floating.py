@@ -32,11 +32,14 @@ class Plain(Hart):
 
     def __init__(self, **cells: int) -> None:
         super().__init__()
-        self.isa, self.live = rv64, True
+        self.isa, self.live, self.fetched = rv64, True, 0
         self.cells = {"mstatus": FS_INITIAL, **cells}
         self.files = {"x": [0] * 32, "f": [0] * 32}
         self.memory: dict[int, tuple[int, int]] = {}
         self.written: list[tuple[str, int, int]] = []
+
+    def instruction_word(self) -> Bits:
+        return const(self.fetched, 64)
 
     def read(self, cell: Cell) -> Bits:
         return const(self.cells.get(cell.name, 0), 64)
@@ -82,15 +85,15 @@ class Plain(Hart):
     def step(self, name: str, **operands: int) -> None:
         """Execute one instruction, from its word."""
         word = rv64[name].encode(**operands)
-        self.word = const(word, 64)
+        self.fetched = word
         form = rv64.decode(word)
         assert form is not None
         assert form.name == name
         form.insn.execute(self, **form.read(const(word, 32)))
         for cell, v in self.pending.items():
             self.cells[cell.name] = int(v)
-        for file, i, v in self.written:
-            self.files[file][i] = v
+        for file, i, value in self.written:
+            self.files[file][i] = value
 
     @property
     def flags(self) -> int:
@@ -315,7 +318,7 @@ def illegal(h: Plain, name: str, **fixed: int) -> None:
     h.memory[0] = 0, 8
     with pytest.raises(Trapped) as trapped:
         h.step(name, **(operands | fixed))
-    assert trapped.value.args == (ILLEGAL, int(h.word))
+    assert trapped.value.args == (ILLEGAL, h.fetched)
 
 
 @pytest.mark.parametrize("name", [i.name for i in ALL])
