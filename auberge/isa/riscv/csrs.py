@@ -293,8 +293,6 @@ fcsr = Fcsr("fcsr", 0x003, of=fflags)
 
 # -- all of them --------------------------------------------------------------------------------
 CSRS = {c.number: c for c in (*list(globals().values()), *pmpaddr) if isinstance(c, Csr)}
-_OTHERS = [c for c in list(globals().values()) if isinstance(c, Cell)]
-CELLS = tuple(dict.fromkeys([*_OTHERS, *(c.cell for c in CSRS.values())]))
 
 # Registers that read zero and ignore writes (3.1.10: no event counters; 3.7.1: 16 of the 64), as
 # ranges: one test of each. The name of the first number has this index.
