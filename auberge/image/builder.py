@@ -109,10 +109,11 @@ def _make(image: Image, sources: Sources, progress: Progress) -> None:
     progress(UNPACK, 0, 1)
     kernel = tiny.Kernel(linux, lambda done, total: progress(UNPACK, done, total))
     progress(UNPACK, 1, 1)
-    progress(WRITE, 0, 1)
+    progress(WRITE, 0, 3)
     built = store.building_directory(image)
     with open(os.path.join(built, store.INITRD), "wb") as file:
         tiny.write_initramfs(file, kernel, tiny.busybox(busybox), tiny.os_release(base))
+    progress(WRITE, 1, 3)
     with open(os.path.join(built, store.KERNEL), "wb") as file:
         file.write(kernel.image)
     manifest = Manifest(
@@ -124,13 +125,14 @@ def _make(image: Image, sources: Sources, progress: Progress) -> None:
         packages=sources.entries,
         files={name: _describe(os.path.join(built, name)) for name in (store.KERNEL, store.INITRD)},
     )
+    progress(WRITE, 2, 3)
     path = os.path.join(built, store.MANIFEST)
     with open(path, "w", encoding="utf-8") as text:
         json.dump(manifest, text, indent=1)
         text.write("\n")
     _describe(path)
     store.replace(image, built)
-    progress(WRITE, 1, 1)
+    progress(WRITE, 3, 3)
 
 
 def _is_current(image: Image) -> bool:

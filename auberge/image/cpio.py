@@ -26,17 +26,21 @@ class Cpio:
         self._kinds: dict[str, int] = {"": S_IFDIR}
 
     def directory(self, name: str, mode: int = 0o755) -> None:
+        """Add a directory; what is in it comes later."""
         self._entry(name, S_IFDIR, mode, b"")
 
     def file(self, name: str, data: bytes, mode: int = 0o644) -> None:
+        """Add a regular file."""
         self._entry(name, S_IFREG, mode, data)
 
     def symlink(self, name: str, target: str) -> None:
+        """Add a symbolic link, which may point at anything or nothing."""
         if not target or "\0" in target:
             raise ValueError(f"{name}: {target!r} cannot be the target of a symbolic link")
         self._entry(name, S_IFLNK, 0o777, target.encode())
 
     def character_device(self, name: str, mode: int, major: int, minor: int) -> None:
+        """Add the node of a character device."""
         self._entry(name, S_IFCHR, mode, b"", (major, minor))
 
     def close(self) -> None:

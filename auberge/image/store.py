@@ -14,11 +14,15 @@ BUILDING, REMOVED = "building", "removed"
 
 
 class FileEntry(TypedDict):
+    """What a file of an image has to be."""
+
     size: int
     sha256: str
 
 
 class PackageEntry(TypedDict):
+    """A package that went into an image."""
+
     name: str
     version: str
     sha256: str
@@ -47,6 +51,7 @@ class Image(NamedTuple):
 
     @property
     def directory(self) -> str:
+        """The directory that holds the image and nothing else."""
         return os.path.dirname(self.manifest)
 
 
@@ -63,6 +68,7 @@ def cache_directory() -> str:
 
 
 def images_directory() -> str:
+    """Where images are, one directory for each."""
     return os.path.join(cache_directory(), "images")
 
 

@@ -271,21 +271,24 @@ import os, signal, sys
 from auberge.image import build
 uri, keyring, stage, at, update = sys.argv[1:]
 def progress(name, done, total):
-    if name == stage and (done == total) == (at == "end"):
+    if name == stage and at == {0: "start", total: "end"}.get(done, f"{done}/{total}"):
         os.kill(os.getpid(), signal.SIGKILL)
 build("tiny", "riscv64", uri, keyring, progress, update == "update")
 """
 
 
 def killed(archive, stage, at, update=""):
-    """Build in a process that is killed at the start or the end of a stage."""
+    """Build in a process that is killed at a point of a stage."""
     argv = [sys.executable, "-c", KILLED, archive.uri, str(archive.key.binary), stage, at, update]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-@pytest.mark.parametrize("at", ["start", "end"])
-@pytest.mark.parametrize("stage", STAGES)
+POINTS = [(stage, at) for stage in STAGES for at in ("start", "end")]
+POINTS += [(builder.WRITE, "1/3"), (builder.WRITE, "2/3")]
+
+
+@pytest.mark.parametrize(("stage", "at"), POINTS)
 def test_a_build_killed_at_any_stage_leaves_no_half_image(cache, archive, stage, at):
     killed(archive, stage, at)
     complete = (stage, at) == (builder.WRITE, "end")
@@ -296,8 +299,7 @@ def test_a_build_killed_at_any_stage_leaves_no_half_image(cache, archive, stage,
         assert leftovers(cache) == []
 
 
-@pytest.mark.parametrize("at", ["start", "end"])
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(("stage", "at"), POINTS)
 def test_a_killed_update_leaves_an_image_that_is_whole(cache, archive, stage, at):
     build_from(archive)
     archive.add_kernel("6.12.1-2", raw_image(text=b"newer"))
@@ -350,6 +352,32 @@ def test_of_two_builds_at_once_one_works_and_one_waits(cache, archive):
     assert list(dict.fromkeys(heard["first"])) == STAGES
     assert heard["second"] == [builder.WAIT, builder.WAIT]
     assert images["first"] == images["second"]
+
+
+def test_the_lock_is_held_until_apt_has_ended_too(cache, archive, tmp_path, monkeypatch):
+    started, go_on = tmp_path / "started", tmp_path / "go-on"
+    os.mkfifo(started)
+    os.mkfifo(go_on)
+    slow = tmp_path / "bin/apt-get"
+    slow.parent.mkdir()
+    slow.write_text(f"#!/bin/sh\necho yes > {started}\nread answer < {go_on}\n")
+    slow.chmod(0o755)
+    path = os.environ["PATH"]
+    monkeypatch.setenv("PATH", f"{slow.parent}:{path}")
+    argv = [sys.executable, "-c", KILLED, archive.uri, str(archive.key.binary), "none", "", ""]
+    with subprocess.Popen(argv) as orphaning:
+        assert started.read_text() == "yes\n"
+        orphaning.kill()
+    monkeypatch.setenv("PATH", path)
+    heard = []
+
+    def progress(stage, done, total):
+        heard.append(stage)
+        if stage == builder.WAIT and done == 0:
+            go_on.write_text("go\n")
+
+    store.verify(build_from(archive, progress))
+    assert list(dict.fromkeys(heard)) == [builder.WAIT, *STAGES]
 
 
 def test_a_damaged_image_says_so_and_is_built_again(cache, archive):
