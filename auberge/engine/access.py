@@ -6,9 +6,8 @@ They are written as instructions are, so each engine gets its own form of them f
 from __future__ import annotations
 
 from auberge.bits.bits import Bits, concat, const, select
-from auberge.engine import exits
 from auberge.engine.clock import INSTRUCTIONS, InstructionClock
-from auberge.engine.state import BANKS, KEY_WORDS, HartState
+from auberge.engine.state import BANKS, KEY_WORDS
 from auberge.isa.hart import FETCH, LOAD, STORE, ZERO, Hart, Spy
 from auberge.isa.spec import Cell, Isa
 
@@ -16,7 +15,6 @@ ACCESS_FAULT = {FETCH: 1, LOAD: 5, STORE: 7}
 MISALIGNED = {LOAD: 4, STORE: 6}
 SIZES = (1, 2, 4, 8)
 LONGEST_SLICE = 1 << 15  # instructions between two looks at the clock: some 60 us
-NEVER = (1 << 64) - 1
 
 ANSWERED, ANSWER = Cell("answered"), Cell("answer")
 BANK, NEXT_BANK = Cell("bank"), Cell("next_bank")
@@ -178,15 +176,3 @@ def slice_of_budget(h: EngineHart) -> None:
     until = (due - h[CLOCK_BASE] << InstructionClock.SHIFT) - h[SPENT]
     soon = now.ult(due) & (due - now).ult(1 << 40) & until.ult(most)
     h.answer(select(soon, until, most))
-
-
-def idle(hart: HartState) -> exits.Idle | None:
-    """The exit of a `wfi` (Volume II, 3.3.3); None, if an interrupt that is enabled is pending already."""
-    enabled = hart["mie"]
-    if (hart["mip"] | hart["lines"]) & enabled or hart["posted_ssip"]:
-        return None
-    due = [hart["mtimecmp"]] if enabled >> 7 & 1 else []
-    if enabled >> 5 & hart["menvcfg"] >> 63 & 1:
-        due.append(hart["stimecmp"])
-    deadline = min(due, default=NEVER)
-    return exits.Idle(None if deadline == NEVER else deadline)

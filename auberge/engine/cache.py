@@ -1,18 +1,17 @@
 """Generated code kept on disk: built once, loaded in milliseconds, never trusted unread.
 
-An entry is a header of fixed size, a description as `marshal` cannot harm us (plain lines), and the
-code. A checksum over all of it, the key it was built for, and the ownership of file and folder are
-verified at each load; anything wrong means that there is no entry.
+An entry is a header of fixed size, a description, and the code. The ownership of file and folder, a
+checksum over all of it, and the key it was built for are verified at each load, before anything in
+it is looked at; whatever is wrong means that there is no entry. The checksum finds damage, not
+malice: who can write to a private folder of ours can do as he likes already.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import marshal
 import os
-import subprocess
 import sys
-import tempfile
+import zlib
 from typing import NamedTuple
 
 from auberge.engine.host import Host
@@ -56,36 +55,41 @@ def folder() -> str:
 
 
 def key() -> str:
-    """What an entry must be built for: this host, this LLVM, this very source."""
-    digest = hashlib.blake2b(digest_size=20)
+    """What an entry must be built for: this host, this Python, this very source."""
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    one, two, size = 0, 1, 0
     for room in ROOMS:
         here = os.path.join(root, *room.split("/"))
         for name in sorted(os.listdir(here)):
             if name.endswith(".py"):
                 with open(os.path.join(here, name), "rb") as source:
-                    digest.update(name.encode() + source.read())
-    digest.update(repr((Host.ours(), sys.version_info[:2])).encode())
-    return digest.hexdigest()
+                    text = source.read()
+                one, two, size = zlib.crc32(text, one), zlib.adler32(text, two), size + len(text)
+    host = repr((Host.ours(), sys.version_info[:2])).encode()
+    return f"{zlib.crc32(host, one):08x}{zlib.adler32(host, two):08x}{size:06x}"
 
 
 def pack(entry: Entry, key: str) -> bytes:
     """An entry as bytes, with its checksum in front."""
-    about = json.dumps([key, entry.symbols, entry.cells, entry.reset, entry.isa_string]).encode()
+    about = marshal.dumps((key, entry.symbols, entry.cells, entry.reset, entry.isa_string))
     body = len(about).to_bytes(8, "little") + about + entry.code
-    return MAGIC + hashlib.blake2b(body, digest_size=32).digest() + body
+    return MAGIC + _checksum(body) + body
 
 
 def unpack(data: bytes, key: str) -> Entry | None:
     """The entry, if these bytes are one, whole, and for `key`."""
-    checksum, body = data[8:40], data[40:]
-    if data[:8] != MAGIC or hashlib.blake2b(body, digest_size=32).digest() != checksum:
+    body = data[16:]
+    if data[:8] != MAGIC or _checksum(body) != data[8:16]:
         return None
     size = int.from_bytes(body[:8], "little")
-    found, symbols, cells, reset, isa_string = json.loads(body[8 : 8 + size])
+    found, symbols, cells, reset, isa_string = marshal.loads(body[8 : 8 + size])
     if found != key:
         return None
-    return Entry(body[8 + size :], symbols, tuple(cells), reset, isa_string)
+    return Entry(body[8 + size :], symbols, cells, reset, isa_string)
+
+
+def _checksum(body: bytes) -> bytes:
+    return zlib.crc32(body).to_bytes(4, "little") + zlib.adler32(body).to_bytes(4, "little")
 
 
 def _read(path: str, key: str) -> Entry | None:
@@ -110,6 +114,9 @@ def load() -> Entry:
 
 def _build(path: str, key: str) -> Entry:
     """Have it compiled; written beside and renamed, so that nobody ever sees half of it."""
+    import subprocess  # not on the way of those who find an entry
+    import tempfile
+
     done = subprocess.run(
         [sys.executable, "-m", "auberge.engine.compiler"],
         stdin=subprocess.DEVNULL,

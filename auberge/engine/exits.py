@@ -49,3 +49,6 @@ Exit = Spent | Stopped | MmioRead | MmioWrite | Idle | Hypercall | Stuck
 
 # How native code says it; the last three never reach a caller of `run`.
 SPENT, STOPPED, MMIO_READ, MMIO_WRITE, IDLE, HYPERCALL, STUCK, DEFERRED, FULL = range(9)
+
+# The exception of an access that nothing answers (Volume II, table 3.6): of a load, of a store.
+ACCESS_FAULT = {MMIO_READ: 5, MMIO_WRITE: 7}

@@ -48,6 +48,7 @@ PAGE_OF_RECORDS = 65536
 PARAMS = "ptr noalias %st, ptr %rec, i64 %left, i64 %bias, ptr %tlb"
 ARGS = "ptr %st, ptr %rec, i64 {left}, i64 %bias, ptr %tlb"
 NOT_PACKED = {"aq", "rl", "fm", "pred", "succ"}  # nothing in a text depends on them
+REGISTER_NUMBER = ", !range !8"  # such a byte is below 32
 ILLEGAL = 2
 
 
@@ -99,11 +100,13 @@ class Handler(Trace):
     # -- what is in the record ------------------------------------------------------------------
     def pc(self) -> str:
         distance = self.op(f"sub i64 {self.op('ptrtoint ptr %rec to i64')}, %bias")
-        return self.op(f"ashr i64 {distance}, 3")  # canonical addresses have their sign in bit 60 too
+        return self.op(
+            f"ashr i64 {distance}, 3"
+        )  # canonical addresses have their sign in bit 60 too
 
-    def field(self, t: str, at: int) -> str:
+    def field(self, t: str, at: int, known: str = "") -> str:
         where = self.op(f"getelementptr i8, ptr %rec, i64 {at}")
-        return self.op(f"load {t}, ptr {where}, align 1, {CONSTANT}")
+        return self.op(f"load {t}, ptr {where}, align 1, {CONSTANT}{known}")
 
     def operand(self, name: str, width: int) -> Bits:
         if name in NOT_PACKED:
@@ -111,9 +114,9 @@ class Handler(Trace):
         if name == self.packing.immediate:
             return self.leaf(64, self.op(f"sext i32 {self.field('i32', 8)} to i64"))
         at, size = self.packing.at[name]
-        return self.leaf(
-            width, self.op(f"trunc i{8 * size} {self.field(f'i{8 * size}', at)} to i{width}")
-        )
+        t = f"i{8 * size}"
+        value = self.field(t, at, REGISTER_NUMBER if width == 5 else "")
+        return self.leaf(width, self.op(f"trunc {t} {value} to i{width}"))
 
     def instruction_word(self) -> Bits:
         """From the copy of the code, since records do not keep it."""
@@ -144,8 +147,25 @@ class Handler(Trace):
             self.jump("@goto_check" if self.system else "@goto", "%rec", left)
         elif target is self.next_pc:
             self.sequential(left)
+        elif target in self.choices:
+            self.conditional(*self.choices[target], target, left)
         else:
             self.branch(target, left)
+
+    def conditional(self, cond: Bits, then: Bits, other: Bits, either: Bits, left: str) -> None:
+        """A branch: each way by itself, if where it goes can be said here."""
+        if other is not self.next_pc or not all(a in self.memo for a in then.args):
+            self.branch(either, left)
+            return
+        taken, not_taken = self.labels("taken", "not_taken")
+        self.do(f"br i1 {self.low(cond)}, label %{taken}, label %{not_taken}")
+        memo, self.memo = self.memo, dict(self.memo)
+        self.start(taken)
+        self.branch(then, left)
+        self.do("unreachable")
+        self.memo = memo
+        self.start(not_taken)
+        self.sequential(left)
 
     def sequential(self, left: str) -> None:
         following = self.op(f"getelementptr i8, ptr %rec, i64 {8 * self.length}")
@@ -159,9 +179,19 @@ class Handler(Trace):
 
     def branch(self, target: Bits, left: str) -> None:
         """In the page, with budget and nobody calling: on to its record. Otherwise the long way."""
-        far, near, quiet, go = self.labels("far", "near", "quiet", "go")
+        spent, some, called, calm, near, far = self.labels(
+            "spent", "some", "called", "calm", "near", "far"
+        )
         pc = self.now[PC]
-        if target.op == "add" and target.args[0] is pc and target.args[1].op == "leaf":
+        direct = target.op == "add" and target.args[0] is pc and target.args[1].op == "leaf"
+        self.do(f"br i1 {self.op(f'icmp eq i64 {left}, 0')}, label %{spent}, label %{some}, {RARE}")
+        self.depart(spent, "@stop", target, left)
+        self.start(some)
+        attention = self.op(f"icmp eq i64 {self.get('attention')}, 0")
+        self.do(f"br i1 {attention}, label %{calm}, label %{called}, {LIKELY}")
+        self.depart(called, "@attend", target, left)
+        self.start(calm)
+        if direct:
             step = self.op(f"shl i64 {self.low(target.args[1])}, 3")
             here = self.op("ptrtoint ptr %rec to i64")
             offset = self.op(f"add i64 {self.op(f'and i64 {here}, {PAGE_OF_RECORDS - 1}')}, {step}")
@@ -173,18 +203,18 @@ class Handler(Trace):
             at = self.op(f"add i64 {self.op(f'shl i64 {t}, 3')}, %bias")
             record = self.op(f"inttoptr i64 {at} to ptr")
         self.do(f"br i1 {inside}, label %{near}, label %{far}, {LIKELY}")
+        self.depart(far, "@find", target, left)
         self.start(near)
-        calm = self.op(f"icmp eq i64 {self.get('attention')}, 0")
-        self.do(f"br i1 {calm}, label %{quiet}, label %{far}, {LIKELY}")
-        self.start(quiet)
-        some = self.op(f"icmp ne i64 {left}, 0")
-        self.do(f"br i1 {some}, label %{go}, label %{far}, {LIKELY}")
-        self.start(far)
-        self.put("pc", self.low(target))
-        self.jump("@goto", "%rec", left)
-        self.do("unreachable")
-        self.start(go)
         self.jump(self.op(f"load ptr, ptr {record}"), record, left)
+
+    def depart(self, label: str, f: str, target: Bits, left: str) -> None:
+        """A cold way out; the address is computed there, and not before it is known to be needed."""
+        memo, self.memo = self.memo, dict(self.memo)
+        self.start(label)
+        self.put("pc", self.low(target))
+        self.jump(f, "%rec", left)
+        self.do("unreachable")
+        self.memo = memo
 
     def jump(self, f: str, rec: str, left: str) -> None:
         args = f"ptr %st, ptr {rec}, i64 {left}, i64 %bias, ptr %tlb"

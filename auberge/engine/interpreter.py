@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from typing import TYPE_CHECKING
 
 from auberge.engine import exits
-from auberge.engine.access import ACCESS_FAULT, idle
 from auberge.engine.cache import Entry
 from auberge.engine.clock import Clock, InstructionClock
 from auberge.engine.exits import Exit
 from auberge.engine.state import HartState, Layout
+from auberge.engine.waiting import idle
 from auberge.memory.arena import Arena
 from auberge.memory.ram import PAGE, Ram
+
+if TYPE_CHECKING:
+    from auberge.engine.reference import Reference
 
 PAGE_OF_RECORDS = 65536  # bytes of address space; what is touched of it is 37 KiB
 POOL = 512  # pages of decoded code that a hart keeps (19 MiB); when all are taken, it begins anew
@@ -68,6 +72,7 @@ class Interpreter:
         )
         self._answer, self._answered = offset["answer"] // 8, offset["answered"] // 8
         self.deferred = self.full = 0
+        self._reference: Reference | None = None
 
     def run(self, budget: int) -> Exit:
         """Retire at most `budget` instructions (exactly, if that is why it stops); say why it stopped."""
@@ -118,10 +123,12 @@ class Interpreter:
         raise RuntimeError(f"native code left with the unknown exit {code}")
 
     def _reference_step(self) -> Exit | None:
-        from auberge.engine.reference import Reference
-        from auberge.isa.riscv.rv64 import rv64
+        if self._reference is None:
+            from auberge.engine.reference import Reference  # slow to import, and seldom needed
+            from auberge.isa.riscv.rv64 import rv64
 
-        out = Reference(rv64, self.hart, self.ram, self.clock).run(1)
+            self._reference = Reference(rv64, self.hart, self.ram, self.clock)
+        out = self._reference.run(1)
         return None if isinstance(out, exits.Spent) else out
 
     def forget_code(self) -> None:
@@ -141,7 +148,7 @@ class Interpreter:
             words[self._answer], words[self._answered] = value & 0xFFFF_FFFF_FFFF_FFFF, 1
             return
         hart = self.hart
-        hart["cause"] = ACCESS_FAULT["load" if words[self._exit] == exits.MMIO_READ else "store"]
+        hart["cause"] = exits.ACCESS_FAULT[words[self._exit]]
         self.library.take_trap(self._state)
         hart["spent"] += 1
 

@@ -35,6 +35,7 @@ METADATA = """
 !4 = !{!"state", !6, i64 0}
 !5 = !{!"memory", !6, i64 0}
 !6 = !{!"root"}
+!8 = !{i8 0, i8 32}
 !9 = !{!"branch_weights", i32 1, i32 2000}
 """
 # Cells that other threads write: read each time, and not moved.
@@ -85,6 +86,7 @@ class Trace(EngineHart):
         self.memo: dict[Bits, str] = {}
         self.now: dict[Cell | Register, Bits] = {}
         self.registers: dict[Register, Bits] = {}  # pending, as `pending` is for cells
+        self.choices: dict[Bits, tuple[Bits, Bits, Bits]] = {}  # a phi: (condition, then, else)
         self.ended = self.wrote = self.system = self.flushed = False
 
     # -- text -----------------------------------------------------------------------------------
@@ -306,6 +308,8 @@ class Trace(EngineHart):
             if isinstance(key, Register):
                 self.registers[key] = v
             elif isinstance(key, Cell):
+                if key in self.pending:
+                    self.choices[v] = cond, cells[key], self.pending[key]
                 self.pending[key] = v
 
     def cases(

@@ -12,7 +12,6 @@ from auberge.engine.access import (
     ACCESS_FAULT,
     EngineHart,
     Watched,
-    idle,
     slice_of_budget,
     slow_load,
     slow_place,
@@ -21,7 +20,8 @@ from auberge.engine.access import (
 from auberge.engine.clock import Clock, InstructionClock
 from auberge.engine.exits import Exit
 from auberge.engine.state import HartState
-from auberge.isa.hart import FETCH, LOAD, PC, STORE, ZERO, Hart
+from auberge.engine.waiting import idle
+from auberge.isa.hart import FETCH, LOAD, PC, ZERO, Hart
 from auberge.isa.spec import Cell, Csr, Form, Isa, Part
 from auberge.memory.ram import Ram
 
@@ -123,8 +123,8 @@ class Reference(EngineHart):
         if value is not None:
             hart["answer"], hart["answered"] = value, 1
             return
-        cause = ACCESS_FAULT[LOAD if hart["exit"] == exits.MMIO_READ else STORE]
-        self.attempt(lambda: self.trap(cause, const(hart["tval"], 64)))
+        cause, va = exits.ACCESS_FAULT[hart["exit"]], const(hart["tval"], 64)
+        self.attempt(lambda: self.trap(cause, va))
         hart["spent"] += 1
 
     def request_stop(self) -> None:
