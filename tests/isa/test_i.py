@@ -18,6 +18,8 @@ COMPUTED = [
     ("slti a0, a1, 0", 0, 0, 0),
     ("sltiu a0, a1, -1", MASK64 - 1, 0, 1),  # "first sign-extended ... then treated as unsigned"
     ("sltiu a0, a1, -1", MASK64, 0, 0),
+    ("sltiu a0, a1, -1", 0, 0, 1),
+    ("sltiu a0, a1, 1", MASK64, 0, 0),
     ("xori a0, a1, -1", 0x5A, 0, MASK64 ^ 0x5A),
     ("ori a0, a1, -2048", 1, 0, MASK64 - 2046),
     ("andi a0, a1, -2048", MASK64, 0, MASK64 - 2047),

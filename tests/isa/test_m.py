@@ -33,6 +33,8 @@ DIVISIONS = [
     ("rem", 7, MASK64 - 1, 1),  # the sign of the dividend
     ("div", MASK64 - 6, 2, MASK64 - 2),
     ("rem", MASK64 - 6, 2, MASK64),
+    ("div", 5, MASK64, MASK64 - 4),
+    ("rem", 5, MASK64, 0),
     ("div", 5, 0, MASK64),
     ("divu", 5, 0, MASK64),
     ("rem", 5, 0, 5),
@@ -45,6 +47,7 @@ DIVISIONS = [
     ("remu", MASK64, 10, 5),
     ("divw", 0x1_0000_0007, MASK64 - 1, MASK64 - 2),
     ("remw", 0x1_0000_0007, MASK64 - 1, 1),
+    ("divw", 5, 0xFFFF_FFFF, MASK64 - 4),
     ("divw", 5, 0x1_0000_0000, MASK64),
     ("divuw", 5, 0x1_0000_0000, MASK64),
     ("remw", 0x8000_0005, 0, 0xFFFF_FFFF_8000_0005),

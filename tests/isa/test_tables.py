@@ -1,8 +1,10 @@
 """Theorems about the table of instructions: what must hold of every encoding, whatever it means."""
 
+import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -151,10 +153,17 @@ def test_the_isa_string_starts_with_the_letters_in_the_manual_s_order() -> None:
 
 
 @pytest.mark.slow
-def test_the_description_loads_fast() -> None:
+def test_the_description_loads_fast(tmp_path: Path) -> None:
     probe = (
         "import time, auberge; start = time.process_time(); import auberge.isa.riscv.rv64; "
         "print(time.process_time() - start)"
     )
-    runs = (subprocess.run([sys.executable, "-c", probe], capture_output=True) for _ in range(3))
-    assert min(float(run.stdout) for run in runs) < 0.06
+    environment = os.environ | {"PYTHONPYCACHEPREFIX": str(tmp_path)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+
+    def seconds() -> float:
+        run = [sys.executable, "-c", probe]
+        return float(subprocess.run(run, capture_output=True, env=environment).stdout)
+
+    seconds()  # compiles
+    assert min(seconds() for _ in range(3)) < 0.06

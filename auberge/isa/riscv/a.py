@@ -23,6 +23,7 @@ a = rv64.extension("A", "2.1", "Atomic Instructions")
 # A reservation is an address and the value seen there, and SC compares and swaps: a store of the
 # same value by another hart in between goes unnoticed, as it does in QEMU.
 def load_reserved(h: Hart, rd: Bits, rs1: Bits, size: int) -> None:
+    """Load `size` bytes and reserve their address."""
     va = h.x[rs1]
     value = h.peek(h.place(va, size, LOAD), size).sext(64)
     h[RESERVED] = va
@@ -73,6 +74,8 @@ def amo(funct5: str, name: str, combine: Combine) -> None:
 
 
 def amo_text(size: int, combine: Combine) -> Callable[[Hart, Bits, Bits, Bits, Bits, Bits], None]:
+    """What an AMO of `size` bytes does."""
+
     def text(h: Hart, rd: Bits, rs1: Bits, rs2: Bits, aq: Bits, rl: Bits) -> None:
         place, operand = h.place(h.x[rs1], size, STORE), h.x[rs2][8 * size - 1 : 0]
         h.x[rd] = h.update(place, size, lambda old: combine(old, operand)).sext(64)
