@@ -64,13 +64,14 @@ mtval = Csr("mtval", 0x343)
 
 # Nothing here: 3.1.2 mvendorid, 3.1.3 marchid, 3.1.4 mimpid, 3.1.17 mconfigptr; and in the debug
 # specification (5.2), a tselect that can only be 0 with a tdata1 of type 0: "there is no trigger at
-# this tselect".
+# this tselect"; tdata2 beside it, because programs that look for one write it before they look.
 mvendorid = Csr("mvendorid", 0xF11, of=mhartid, window=0)
 marchid = Csr("marchid", 0xF12, of=mhartid, window=0)
 mimpid = Csr("mimpid", 0xF13, of=mhartid, window=0)
 mconfigptr = Csr("mconfigptr", 0xF15, of=mhartid, window=0)
 tselect = Csr("tselect", 0x7A0, of=mhartid, window=0)
 tdata1 = Csr("tdata1", 0x7A1, of=mhartid, window=0)
+tdata2 = Csr("tdata2", 0x7A2, of=mhartid, window=0)
 
 
 # -- supervisor trap setup and handling (4.1) ---------------------------------------------------
