@@ -1,3 +1,32 @@
 """Auberge: a house for guests, one virtual machine monitor in Python."""
 
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False  # type checkers know better; importing `typing` for it costs milliseconds
+if TYPE_CHECKING:
+    from auberge.api.machine import Machine as Machine
+    from auberge.machine.outcome import Faulted as Faulted
+    from auberge.machine.outcome import Paused as Paused
+    from auberge.machine.outcome import PoweredOff as PoweredOff
+    from auberge.machine.outcome import Printed as Printed
+    from auberge.machine.outcome import TimedOut as TimedOut
+    from auberge.refusal import Refusal as Refusal
+
+__all__ = ["Faulted", "Machine", "Paused", "PoweredOff", "Printed", "Refusal", "TimedOut"]
+
+
+def __getattr__(name: str) -> object:
+    """The public names, each imported when first used (PEP 562): `import auberge` costs nothing."""
+    if name == "Machine":
+        from auberge.api.machine import Machine
+
+        return Machine
+    if name == "Refusal":
+        from auberge.refusal import Refusal
+
+        return Refusal
+    if name in __all__:
+        from auberge.machine import outcome
+
+        return {kind.__name__: kind for kind in outcome.KINDS}[name]
+    raise AttributeError(f"module 'auberge' has no attribute {name!r}")

@@ -36,6 +36,11 @@ class Console:
         """How many bytes have been printed so far."""
         return self._forgotten + len(self._kept)
 
+    @property
+    def forgotten(self) -> int:
+        """How many of them are not kept any more."""
+        return self._forgotten
+
     def since(self, position: int) -> bytes:
         """What was printed from `position` on, as far as it is still kept."""
         return bytes(self._kept[max(0, position - self._forgotten) :])
@@ -53,7 +58,7 @@ class Console:
             self._forget()
 
     def watch(self, text: bytes, position: int, found: Callable[[], None]) -> None:
-        """Call `found` once `text` stands in what is printed from `position` on, perhaps at once."""
+        """Call `found` once `text` stands in what is printed from `position` on."""
         self._watch = text, position, found
         self._look()
 

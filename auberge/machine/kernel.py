@@ -86,6 +86,8 @@ def open_file(path: str) -> FileIO:
         file = FileIO(path)
     except OSError as error:
         raise Refusal(f"{path}: {_reason(error)}; check the path") from None
+    except ValueError:  # a NUL
+        raise Refusal(f"{path!r}: not a path; check it") from None
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise Refusal(f"{path}: not a regular file; copy it into one")

@@ -86,6 +86,7 @@ class Machine:
         self._failure: BaseException | None = None
         self._accesses: dict[str, int] = {}
         self._past = Statistics()  # of boots before this one
+        self._closed = False
         self.stopping = False
         self.console = Console(outside.sink, self._bell.ring)
         self.ram = _make_ram(configuration.memory)
@@ -225,11 +226,13 @@ class Machine:
             self.board.console.resize(columns, rows)
 
     def close(self) -> None:
-        """Give back what the machine holds; it must not be running."""
+        """Switch the machine off, if it is not, and give its memory back; what it counted stays."""
         self.pause()
         with self._running:
             self._off = self._off or PoweredOff(0)
-            self.vcpus.clear()
+            if not self._closed:
+                self._closed = True
+                self.ram.close()
 
     def _watch(self, until: bytes, position: int) -> None:
         text = until.decode(errors="replace")

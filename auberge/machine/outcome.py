@@ -34,3 +34,4 @@ class Reset(NamedTuple):
 
 
 Outcome = PoweredOff | Faulted | TimedOut | Paused | Printed
+KINDS = (PoweredOff, Faulted, TimedOut, Paused, Printed)

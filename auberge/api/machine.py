@@ -1,0 +1,261 @@
+"""`auberge.Machine`: a whole computer, to be booted, watched and typed to."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from auberge.api.standard_input import StandardInput
+from auberge.engine.choose import choose
+from auberge.machine import console as wire
+from auberge.machine import machine as inner
+from auberge.machine.disk import Disk, Mode, open_disk
+from auberge.machine.outcome import Outcome, Printed, TimedOut
+from auberge.machine.statistics import Statistics
+from auberge.machine.virt import LEAST_MEMORY, MOST_DISKS, MOST_HARTS, MOST_MEMORY
+from auberge.machine.virtio.block import Block
+from auberge.memory.ram import PAGE
+from auberge.refusal import Refusal
+
+Path = str | os.PathLike[str]
+
+UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
+LONGEST_APPEND = 1023
+"""Bytes of command line that Linux reads on RISC-V (COMMAND_LINE_SIZE, its NUL left out)."""
+
+SHOWN = 200
+"""Characters of output that an error about missing output shows."""
+
+
+class Console:
+    """What a machine prints, and how to type to it. Bytes that are not UTF-8 read as U+FFFD."""
+
+    def __init__(self, machine: "Machine", console: wire.Console) -> None:
+        self._machine = machine
+        self._console = console
+
+    @property
+    def output(self) -> str:
+        """What was printed so far: the last megabyte or two of it."""
+        return self._console.since(0).decode(errors="replace")
+
+    def send(self, keys: str | bytes) -> None:
+        """Type `keys`; the guest reads them when it runs. For any thread."""
+        self._console.feed(keys.encode() if isinstance(keys, str) else keys)
+
+    def feed(self, keys: bytes) -> None:
+        """Type bytes, as `send` does."""
+        self._console.feed(keys)
+
+    @property
+    def untaken(self) -> int:
+        """How many bytes were typed that the guest's hardware has not taken yet."""
+        return self._console.untaken
+
+    def expect(self, text: str, timeout: float | None = None) -> str:
+        """Run the machine until it prints `text`; return what was printed since the last match.
+
+        Raises TimeoutError after `timeout` seconds, and EOFError if the guest ends before.
+        """
+        begin = self._machine._matched
+        outcome = self._machine.run(until=text, timeout=timeout)
+        if isinstance(outcome, Printed):
+            printed = self._console.since(begin)[: self._machine._matched - begin]
+            return printed.decode(errors="replace")
+        shown = self.output[-SHOWN:]
+        if isinstance(outcome, TimedOut):
+            raise TimeoutError(
+                f"{text!r} was not printed in {timeout} s; the output ends {shown!r}"
+            )
+        raise EOFError(f"{text!r} was not printed before {outcome}; the output ends {shown!r}")
+
+
+class Machine:
+    """A computer with a guest in it. Make one with `Machine.virt`; leave it by `close`, or `with`.
+
+    Machines of one process know nothing of each other. `run` is for one thread at a time; `pause`,
+    `resize` and `console.send` are for any. Instances have no public constructor.
+    """
+
+    def __init__(self, machine: inner.Machine, disks: Sequence[Disk], keys: bool) -> None:
+        self._machine = machine
+        self._disks = disks
+        self._keys = keys
+        self._matched = 0  # how much output `until` has looked at and found
+        self.console = Console(self, machine.console)
+
+    @classmethod
+    def virt(
+        cls,
+        kernel: Path,
+        initrd: Path | None = None,
+        append: str = "",
+        memory: str | int = "512M",
+        cpus: int = 1,
+        engine: str = "auto",
+        disks: Sequence[Path] = (),
+        icount: bool = False,
+        console: Callable[[bytes], None] | None = None,
+        measured: bool = False,
+    ) -> "Machine":
+        """A RISC-V machine like QEMU's `virt`, ready to run; raises Refusal for what cannot be.
+
+        `kernel` is a Linux Image (raw or gzip), an ELF kernel for S-mode, or an ELF program for
+        machine mode. `memory` is bytes, or as "512M" or "2G". A disk is "FILE" (what the guest
+        writes goes to FILE.overlay), "FILE,rw" or "FILE,ro". With `icount`, instructions are the
+        clock: a run repeats exactly. `console` is given what the guest prints, in pieces; without
+        it, the guest is on stdin and stdout. `measured` makes `statistics` complete.
+        """
+        if not 1 <= cpus <= MOST_HARTS:
+            raise Refusal(f"cpus: {cpus} is not possible; choose 1 to {MOST_HARTS}")
+        if icount and cpus > 1:
+            raise Refusal(f"icount: {cpus} harts cannot be repeated exactly; use one")
+        _check_append(append)
+        if len(disks) > MOST_DISKS:
+            raise Refusal(f"disks: there are {len(disks)}; at most {MOST_DISKS} are possible")
+        configuration = inner.Configuration(
+            os.fspath(kernel),
+            None if initrd is None else os.fspath(initrd),
+            append,
+            memory_size(memory),
+            cpus,
+            icount,
+            measured,
+        )
+        outside = inner.Outside(
+            _to_stdout if console is None else console,
+            repeatable_entropy() if icount else os.urandom,
+            time.time_ns,
+        )
+        kind = choose(engine)
+        opened: list[Disk] = []
+        try:
+            for disk in disks:
+                opened.append(_open_disk(os.fspath(disk)))
+            machine = inner.Machine(
+                configuration,
+                kind,
+                outside,
+                lambda: [Block(disk, f"disk{n}") for n, disk in enumerate(opened)],
+            )
+        except BaseException:
+            for each in opened:
+                each.close()
+            raise
+        return cls(machine, opened, console is None)
+
+    def run(self, until: str | None = None, timeout: float | None = None) -> Outcome:
+        """Run until the guest ends, prints `until`, or `timeout` seconds pass; say which.
+
+        `until` may have been printed since it, or another, was last found. A machine that printed,
+        timed out or was paused can run on; one that is off stays off. A guest's reset boots again.
+        """
+        if not self._keys:
+            return self._run(until, timeout)
+        with StandardInput(self.console.feed):
+            return self._run(until, timeout)
+
+    def _run(self, until: str | None, timeout: float | None) -> Outcome:
+        if until is None:
+            return self._machine.run(None, timeout)
+        text = until.encode()
+        outcome = self._machine.run(text, timeout, self._matched)
+        if isinstance(outcome, Printed):
+            at = max(self._matched, self._machine.console.forgotten)
+            found = self._machine.console.since(at).find(text)
+            self._matched = at + found + len(text)
+        return outcome
+
+    def pause(self) -> "Machine":
+        """Have `run`, in whichever thread it is, return soon."""
+        self._machine.pause()
+        return self
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Tell the guest the size of the window that its console is shown in."""
+        self._machine.resize(columns, rows)
+
+    @property
+    def device_tree(self) -> bytes:
+        """The device tree blob that the guest was given."""
+        return self._machine.device_tree
+
+    def statistics(self) -> Statistics:
+        """What was counted so far."""
+        return self._machine.statistics()
+
+    def close(self) -> None:
+        """End the machine, and give back its memory and disks."""
+        self._machine.close()
+        for disk in self._disks:
+            disk.close()
+        self._disks = ()
+
+    def __enter__(self) -> "Machine":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def memory_size(memory: str | int) -> int:
+    """Bytes, from a number or as in "512M" (units of 1024); raises Refusal."""
+    text = str(memory).strip().upper().removesuffix("B").removesuffix("I")
+    digits = text.rstrip("KMGT")
+    unit = text[len(digits) :]
+    if unit not in UNITS or not (digits.isascii() and digits.isdecimal()) or len(digits) > 20:
+        raise Refusal(f"memory: {memory!r} is not a size; write it as 512M or 2G")
+    size = int(digits) << UNITS[unit]
+    if not LEAST_MEMORY <= size <= MOST_MEMORY:
+        raise Refusal(
+            f"memory: {memory} is not possible;"
+            f" choose {LEAST_MEMORY >> 20}M to {MOST_MEMORY >> 30}G"
+        )
+    if size % PAGE:
+        raise Refusal(f"memory: {memory} is not a whole number of pages; choose a multiple of 4K")
+    return size
+
+
+def repeatable_entropy() -> Callable[[int], bytes]:
+    """Bytes that look random, and are the same in every process."""
+    from hashlib import shake_256
+
+    calls = 0
+
+    def entropy(size: int) -> bytes:
+        nonlocal calls
+        calls += 1
+        return shake_256(b"auberge --icount %d" % calls).digest(size)
+
+    return entropy
+
+
+def _check_append(append: str) -> None:
+    try:
+        size = len(append.encode())
+    except UnicodeEncodeError:
+        raise Refusal("append: not text in UTF-8; leave the other bytes out") from None
+    if "\0" in append:
+        raise Refusal("append: a NUL character; leave it out")
+    if size > LONGEST_APPEND:
+        raise Refusal(f"append: {size} bytes; the kernel reads no more than {LONGEST_APPEND}")
+
+
+def _open_disk(disk: str) -> Disk:
+    path, comma, option = disk.rpartition(",")
+    modes: dict[str, Mode] = {"ro": "ro", "rw": "rw", "overlay": "overlay"}
+    if comma and option in modes:
+        return open_disk(path, modes[option])
+    return open_disk(disk)
+
+
+def _to_stdout(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
