@@ -2,11 +2,9 @@
 
 from typing import NamedTuple
 
+from auberge.engine.choose import choose
 from auberge.engine.clock import ManualClock
-from auberge.engine.describe import layout_of, reset_of
 from auberge.engine.exits import Exit, Spent
-from auberge.engine.reference import Reference
-from auberge.engine.state import HartState
 from auberge.isa.riscv.rv64 import rv64
 from auberge.memory.ram import Ram
 
@@ -32,10 +30,13 @@ class Trap(NamedTuple):
 class Bench:
     """Nothing is delegated, PMP is open, and both trap handlers are nops."""
 
+    engine_name = "reference"
+
     def __init__(self, **cells: int) -> None:
         self.ram, self.clock = Ram(RAM, SIZE), ManualClock(1000)
-        self.hart = HartState(layout_of(rv64), reset_of(rv64))
-        self.engine = Reference(rv64, self.hart, self.ram, self.clock)
+        kind = choose(self.engine_name)
+        self.hart = kind.hart(0)
+        self.engine = kind.engine(self.hart, self.ram, self.clock)
         open_pmp = {"pmpcfg0": 0x1F, "pmpaddr0": (1 << 54) - 1}
         defaults = {"pc": CODE, "mtvec": M_HANDLER, "stvec": S_HANDLER} | open_pmp
         for name, value in (defaults | cells).items():
@@ -47,12 +48,15 @@ class Bench:
         return self.hart[cell]
 
     def __setitem__(self, cell: str, value: int) -> None:
+        """Change state as no instruction does: whatever an engine derived from it is void."""
         self.hart[cell] = value
+        self.hart.request("sfence")
 
     def put(self, *words: int, at: int = CODE) -> None:
         """Write instructions, and have the hart stand at the first."""
         self.ram.write(at, b"".join(word.to_bytes(4, "little") for word in words))
         self.hart["pc"] = at
+        self.hart.request("fence_i")
 
     def run(self, word: int) -> Trap | None:
         """Execute one instruction at CODE; the trap that it took."""

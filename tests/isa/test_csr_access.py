@@ -5,6 +5,8 @@ import pytest
 from auberge.isa.riscv.rv64 import rv64
 from tests.isa.bench import CODE, ILLEGAL, M_HANDLER, RAM, Bench, M, S, Trap, U
 
+pytestmark = pytest.mark.usefixtures("each_engine")
+
 FS_ON = 1 << 13
 USER = {1, 2, 3, *range(0xC00, 0xC20)}
 SUPERVISOR = {
@@ -13,7 +15,7 @@ SUPERVISOR = {
 MACHINE = {
     *range(0xF11, 0xF16), *range(0x300, 0x307), 0x30A, *range(0x340, 0x345),
     *range(0x3A0, 0x3B0, 2), *range(0x3B0, 0x3F0), 0xB00,
-    *range(0xB02, 0xB20), 0x320, *range(0x323, 0x340), 0x7A0, 0x7A1,
+    *range(0xB02, 0xB20), 0x320, *range(0x323, 0x340), 0x7A0, 0x7A1, 0x7A2,
 }  # fmt: skip
 VISIBLE = {U: USER, S: USER | SUPERVISOR, M: USER | SUPERVISOR | MACHINE}
 

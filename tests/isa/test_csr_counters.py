@@ -6,6 +6,8 @@ from auberge.engine.exits import Idle
 from auberge.isa.riscv.rv64 import rv64
 from tests.isa.bench import ALL, CODE, Bench, S, Trap
 
+pytestmark = pytest.mark.usefixtures("each_engine")
+
 STCE, TM = 1 << 63, 2
 MTI, STI = 1 << 7, 1 << 5
 

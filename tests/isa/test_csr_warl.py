@@ -4,6 +4,8 @@ import pytest
 
 from tests.isa.bench import ALL, NUMBER, Bench, S
 
+pytestmark = pytest.mark.usefixtures("each_engine")
+
 UXL_SXL = 2 << 34 | 2 << 32
 SD = 1 << 63
 MISA = 2 << 62 | 0x14112D
@@ -24,7 +26,7 @@ EXTREMES = {
     "mcountinhibit": (0, 5),
     "pmpcfg0": (0, 0x9F9F9F9F9F9F9F9F), "pmpcfg2": (0, 0x9F9F9F9F9F9F9F9F),
     "pmpaddr0": (0, (1 << 54) - 1 & ~0x3FF), "pmpaddr15": (0, (1 << 54) - 1 & ~0x3FF),
-    "tselect": (0, 0), "tdata1": (0, 0),
+    "tselect": (0, 0), "tdata1": (0, 0), "tdata2": (0, 0),
     "sstatus": (2 << 32, 2 << 32 | SD | 0xC6122),
     "sie": (0, 0), "sip": (0, 0),  # nothing is delegated
     "satp": (0, 0),  # ones ask for a mode that there is not

@@ -8,6 +8,8 @@ from auberge.engine.exits import Spent
 from auberge.isa.riscv.rv64 import rv64
 from tests.isa.bench import DATA, NOP, TABLES, Bench, M, S, Trap, U
 
+pytestmark = pytest.mark.usefixtures("each_engine")
+
 V, R, W, X, USER, G, A, D = (1 << n for n in range(8))
 RWX, USED = R | W | X, A | D
 XL, MPRV, SUM, MXR, ADUE = 2 << 34 | 2 << 32, 1 << 17, 1 << 18, 1 << 19, 1 << 61
@@ -54,6 +56,7 @@ class Paged(Bench):
 
     def set_pte(self, at: int, value: int) -> None:
         self.ram.write(at, value.to_bytes(8, "little"))
+        self.hart.request("sfence")
 
     def change(self, level: int = 0, clear: int = 0, to: int = 0) -> None:
         """Clear and set bits of the PTE of the page at a level."""
@@ -314,6 +317,7 @@ def test_after_a_fence_the_new_tables_count(fence: str, rs1: int) -> None:
     bench.put(word, rv64[fence].encode(rs1=rs1, rs2=0), word)
     bench.step(1)
     assert bench.hart.x[11] == NOP
-    bench.map(AT, DATA + 4096, V | RWX | USED)
+    new = DATA + 4096 >> 2 | V | RWX | USED
+    bench.ram.write(bench.entry(AT, 0), new.to_bytes(8, "little"))
     bench.step(2)
     assert bench.hart.x[11] == 0x55

@@ -4,7 +4,10 @@ from itertools import product
 
 import pytest
 
+from auberge.isa.riscv.rv64 import rv64
 from tests.isa.bench import ALL, CODE, DATA, RAM, SIZE, TABLES, Bench, M, S, Trap, U
+
+pytestmark = pytest.mark.usefixtures("each_engine")
 
 R, W, X, L = 1, 2, 4, 0x80
 TOR, NA4, NAPOT = 0x08, 0x10, 0x18
@@ -236,9 +239,10 @@ def test_a_refused_page_sets_no_accessed_bit(kind: str) -> None:
 
 
 def test_closing_memory_takes_effect_at_once() -> None:
-    bench = closed((NAPOT | R, FULL))
-    assert allowed(bench, "load", DATA, S)
-    bench["mstatus"] = XL
-    bench.write("pmpcfg0", NAPOT)
-    assert not allowed(bench, "load", DATA, S)
-    assert CODE == RAM
+    bench = closed((NAPOT | R, FULL), mstatus=XL | MPRV | S << MPP)
+    bench.hart.x[10] = DATA
+    load = rv64["lb"].encode(rd=11, rs1=10, imm=0)
+    close = rv64["csrrwi"].encode(rd=0, csr=0x3A0, uimm=0)
+    bench.put(load, load, close, load)
+    bench.step(4)
+    assert bench.trap(CODE + 12) == Trap(M, ACCESS_FAULT["load"], DATA)

@@ -6,6 +6,8 @@ import pytest
 
 from tests.isa.bench import CODE, M_HANDLER, S_HANDLER, Bench, M, S, U
 
+pytestmark = pytest.mark.usefixtures("each_engine")
+
 PRIORITY = (11, 3, 7, 9, 1, 5)  # MEI, MSI, MTI, SEI, SSI, STI
 EXTERNAL = 1 << 11 | 1 << 3
 SIE, MIE = 2, 8

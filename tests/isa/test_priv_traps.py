@@ -6,6 +6,8 @@ from auberge.engine.exits import Hypercall, Idle
 from auberge.isa.riscv.rv64 import rv64
 from tests.isa.bench import CODE, ILLEGAL, M_HANDLER, Bench, M, S, Trap, U
 
+pytestmark = pytest.mark.usefixtures("each_engine")
+
 SIE, MIE, SPIE, MPIE, SPP, MPRV, TVM, TW, TSR = (1 << n for n in (1, 3, 5, 7, 8, 17, 20, 21, 22))
 MPP = 11
 XL = 2 << 34 | 2 << 32
