@@ -220,6 +220,11 @@ class Machine:
             self._outcome = outcome
         self._stop_harts()
 
+    @property
+    def ended(self) -> Outcome | Reset | None:
+        """What has ended the present run, if anything has."""
+        return self._outcome
+
     def resize(self, columns: int, rows: int) -> None:
         """The window in which the guest's console is shown has this size now."""
         with self._lock:

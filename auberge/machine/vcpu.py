@@ -106,31 +106,35 @@ class Vcpu:
 
     def run(self, home: Home) -> None:
         """Run the hart until `home` is stopping."""
-        engine_run, resume = self.engine.run, self.engine.resume
-        read, write = home.read, home.write
         pace = self.pace
         while not home.stopping:
             if self.status != STARTED:
                 self._stay_away()
                 continue
-            self.inside = True
-            exit_ = engine_run(A_WHILE if pace is None else pace.budget())
-            self.inside = False
-            if isinstance(exit_, MmioWrite):
-                resume(0 if write(*exit_) else None)
-            elif isinstance(exit_, MmioRead):
-                resume(read(*exit_))
-            elif isinstance(exit_, Hypercall):
-                home.hypercall(self)
-            elif isinstance(exit_, Idle):
-                self._sleep(exit_.deadline)
-            elif isinstance(exit_, Stuck):
-                home.fault(
-                    f"hart {self.hartid}: traps for ever at {exit_.pc:#x}"
-                    f" (cause {exit_.cause}), which is its own trap handler"
-                )
+            self.step(home, A_WHILE if pace is None else pace.budget())
             if pace is not None:
                 pace.look()
+
+    def step(self, home: Home, budget: int) -> Exit:
+        """Run until the engine exits, do what the exit asks for, and say which it was."""
+        engine = self.engine
+        self.inside = True
+        exit_ = engine.run(budget)
+        self.inside = False
+        if isinstance(exit_, MmioWrite):
+            engine.resume(0 if home.write(*exit_) else None)
+        elif isinstance(exit_, MmioRead):
+            engine.resume(home.read(*exit_))
+        elif isinstance(exit_, Hypercall):
+            home.hypercall(self)
+        elif isinstance(exit_, Idle):
+            self._sleep(exit_.deadline)
+        elif isinstance(exit_, Stuck):
+            home.fault(
+                f"hart {self.hartid}: traps for ever at {exit_.pc:#x}"
+                f" (cause {exit_.cause}), which is its own trap handler"
+            )
+        return exit_
 
     def stop(self) -> None:
         """Stop this hart until another one starts it."""
