@@ -141,10 +141,11 @@ class Overlay:
     def _adopt_ends(self, offset: int, size: int) -> None:
         """Copy what surrounds the range in its first and last block, if those are not ours yet."""
         end = offset + size
-        if offset % BLOCK:
-            self._adopt(offset // BLOCK)
+        ends = {offset // BLOCK} if offset % BLOCK else set()
         if end % BLOCK and end != self.size:
-            self._adopt(end // BLOCK)
+            ends.add(end // BLOCK)
+        for block in ends:
+            self._adopt(block)
 
     def _adopt(self, block: int) -> None:
         if self._map[block >> 3] >> (block & 7) & 1:
