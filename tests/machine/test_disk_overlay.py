@@ -1,6 +1,9 @@
 """The copy-on-write overlay: what was flushed survives, the disk below never changes."""
 
 import os
+import signal
+import subprocess
+import sys
 from errno import ENOSPC
 
 import pytest
@@ -55,6 +58,26 @@ def test_what_was_not_flushed_is_not_in_the_map(image):
     assert read(again, 0, 7) == b"flushed"
     assert read(again, 8192, 4) == BASE[8192:8196]
     again.close()
+
+
+KILLED = """
+import os, signal, sys
+from auberge.machine.disk import open_disk
+disk = open_disk(sys.argv[1])
+disk.writev(3000, [memoryview(b"flushed" * 1000)])
+disk.flush()
+disk.writev(0, [memoryview(b"not flushed")])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_was_flushed_survives_a_kill(image):
+    died = subprocess.run([sys.executable, "-c", KILLED, str(image)]).returncode
+    assert died == -signal.SIGKILL
+    disk = open_disk(str(image))
+    assert read(disk, 3000, 7000) == b"flushed" * 1000
+    assert read(disk, 10000, SIZE - 10000) == BASE[10000:]
+    disk.close()
 
 
 def test_the_overlay_is_sparse(tmp_path):
@@ -262,7 +285,7 @@ def opened(fd_base, place):
 @pytest.mark.slow
 @given(acts=ACTS)
 def test_it_behaves_like_bytes(tmp_path_factory, acts):
-    """Against a bytearray; `reopen` after a flush keeps all, and each read sees what was written."""
+    """As a bytearray would; `reopen` after a flush keeps all, reads see what was written."""
     folder = tmp_path_factory.mktemp("overlay")
     (folder / "base").write_bytes(BASE)
     base = os.open(folder / "base", os.O_RDONLY)
