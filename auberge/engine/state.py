@@ -143,7 +143,7 @@ class HartState:
 
     def visible(self) -> dict[str, int]:
         """Everything architectural, by name: for comparing two harts."""
-        hidden = ("cause", "tval", "word")
+        hidden = ("cause", "tval", "word", "superpages")
         registers = {
             f"{n}{i}": v for n, file in (("x", self.x), ("f", self.f)) for i, v in enumerate(file)
         }

@@ -4,9 +4,10 @@ from itertools import product
 
 import pytest
 
+from auberge.bits.bits import Bits
 from auberge.engine.exits import Spent
 from auberge.isa.riscv.rv64 import rv64
-from tests.isa.bench import DATA, NOP, TABLES, Bench, M, S, Trap, U
+from tests.isa.bench import CODE, DATA, NOP, RAM, TABLES, Bench, M, S, Trap, U
 
 pytestmark = pytest.mark.usefixtures("each_engine")
 
@@ -321,3 +322,47 @@ def test_after_a_fence_the_new_tables_count(fence: str, rs1: int) -> None:
     bench.ram.write(bench.entry(AT, 0), new.to_bytes(8, "little"))
     bench.step(2)
     assert bench.hart.x[11] == 0x55
+
+
+@pytest.mark.parametrize("fence", ["sfence.vma", "sinval.vma"])
+def test_a_fence_of_one_address_covers_its_superpage(fence: str) -> None:
+    """4.2.1: it invalidates "all address-translation cache entries that contain leaf page table
+    entries corresponding to the virtual address in rs1", however many pages one has become."""
+    bench = Paged(priv=M, mstatus=XL | MPRV | S << MPP)
+    va = 0x4000_0000
+    bench.map(va, RAM, V | RWX | USED, level=1)
+    bench.hart.x[10], bench.hart.x[12] = va + (DATA - RAM), va + (DATA - RAM) + 4096
+    first = rv64["lw"].encode(rd=11, rs1=10, imm=0)
+    second = rv64["lw"].encode(rd=13, rs1=12, imm=0)
+    bench.put(first, second, rv64[fence].encode(rs1=10, rs2=0), second)
+    bench.step(2)
+    assert bench.hart.x[13] == NOP
+    bench.ram.write(bench.entry(va, 1), (0).to_bytes(8, "little"))
+    bench.step(2)
+    assert bench.trap(CODE + 12) == Trap(M, PAGE_FAULT["load"], bench.hart.x[12])
+
+
+@pytest.mark.parametrize("writable", [False, True])
+def test_a_lost_race_for_the_dirty_bit_walks_again(
+    writable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4.3.2, step 7: "if the comparison fails, return to step 2"."""
+    monkeypatch.setattr(Bench, "engine_name", "reference")  # natively nothing can come between
+    bench = Paged(menvcfg=ADUE)
+    bench.change(0, clear=USED)
+    engine, at = bench.engine, bench.entry(AT, 0)
+    swap, rival = engine.swap, DATA >> 2 | V | R | W * writable
+    rivals = [rival]
+
+    def lose(place: Bits, size: int, old: Bits, new: Bits) -> Bits:
+        if rivals:
+            bench.ram.write(at, rivals.pop().to_bytes(8, "little"))
+        return swap(place, size, old, new)
+
+    monkeypatch.setattr(engine, "swap", lose)
+    if writable:
+        assert bench.access("store") is None
+        assert bench.pte(at) == rival | USED
+    else:
+        assert bench.page_fault("store")
+        assert bench.pte(at) == rival

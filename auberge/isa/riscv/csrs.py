@@ -23,6 +23,7 @@ LINES = Cell("lines")  # the external inputs of mip (MSIP, SEIP, MEIP); only the
 MTIMECMP = Cell("mtimecmp")  # 3.2.1: a register of the platform, here so that timers stay native
 RESERVED, RESERVED_VALUE = Cell("reserved"), Cell("reserved_value")  # of load-reserved
 FFLAGS, FRM = Cell("fflags"), Cell("frm")
+SUPERPAGES = Cell("superpages")  # where translations may come from a superpage: see paging.py
 WORD = Cell("word")  # the instruction that called a routine
 
 SUPERVISOR_INTERRUPTS = 0x222  # SSI, STI, SEI
@@ -319,19 +320,4 @@ RESET = {
     MTIMECMP: 2**64 - 1,
     STIMECMP: 2**64 - 1,
     RESERVED: 2**64 - 1,
-}
-
-# What an SBI implementation leaves to the supervisor that it starts, where the host is that
-# implementation: everything is delegated except calls of it, all memory is the supervisor's, and
-# Sstc, Svadu and the counters are on.
-HOSTED_RESET = RESET | {
-    HOSTED: 1,
-    PRIV: 1,
-    medeleg.cell: 0xB1FF,
-    mideleg.cell: SUPERVISOR_INTERRUPTS,
-    menvcfg.cell: 1 << 63 | 1 << 61,
-    mcounteren.cell: 7,
-    scounteren.cell: 7,
-    pmpcfg0.cell: 0x1F,
-    pmpaddr[0].cell: (1 << 54) - 1,
 }

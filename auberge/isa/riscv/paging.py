@@ -7,7 +7,7 @@ of a virtual one, or trap.
 from auberge.bits.bits import Bits, concat, const, select
 from auberge.isa.hart import FETCH, LOAD, STORE, Hart
 from auberge.isa.riscv.base import rv64
-from auberge.isa.riscv.csrs import M, Priv, S, U, menvcfg, mstatus, satp
+from auberge.isa.riscv.csrs import SUPERPAGES, M, Priv, S, U, menvcfg, mstatus, satp
 from auberge.isa.riscv.pmp import PERMISSION
 from auberge.isa.riscv.traps import ACCESS_FAULT, PAGE_FAULT, illegal_when
 
@@ -73,6 +73,9 @@ def walk(h: Hart, va: Bits, access: str) -> None:
                 same = h.swap(h.physical(at), 8, pte, used)
                 with h.when(~same):
                     h.answer(h.call(f"translate_{access}", va))
+            if level:
+                # Not h[...]: what the translation is does not depend on it.
+                h[SUPERPAGES] = h.read(SUPERPAGES) | (gigabyte(va) if level < 3 else const(-1, 64))
             h.answer(pa)
         page_fault_when(accessed | dirty | user)  # 4.3.1: reserved in a PTE that is not a leaf
         return pte[53:10]
@@ -107,14 +110,26 @@ def translate_store(h: Hart, va: Bits) -> None:
     walk(h, va, STORE)
 
 
+def gigabyte(va: Bits) -> Bits:
+    """One of 64 bits for the GiB that `va` is in; a level 1 or 2 superpage is all in one."""
+    return const(1, 64) << va.shr(30)
+
+
 # 4.2.1 Supervisor Memory-Management Fence Instruction
 def fence(h: Hart, rs1: Bits) -> None:
-    """Forget what is known of one page, or of all; of one address space as of all of them."""
+    """Forget the translations of an address, or all; those of one address space as of all.
+
+    The entries that contain its leaf are those of a whole superpage, if that is what it was; which
+    it was, the tables no longer say. So in a GiB with superpages nothing less than all will do.
+    """
     illegal_when(h, h[Priv].eq(U) | h[Priv].eq(S) & h[mstatus.TVM])
-    with h.when(rs1.eq(0)):
+    va = h.x[rs1]
+    everything = rs1.eq(0) | (h[SUPERPAGES] & gigabyte(va)).ne(0)
+    with h.when(everything):
+        h[SUPERPAGES] = const(0, 64)
         h.flush()
-    with h.when(rs1.ne(0)):
-        h.flush(h.x[rs1])
+    with h.when(~everything):
+        h.flush(va)
 
 
 @supervisor.insn("0001001 rs2 rs1 000 00000 1110011", "sfence.vma {rs1}, {rs2}")
