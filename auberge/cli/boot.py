@@ -1,0 +1,128 @@
+"""`auberge boot`: a whole computer, with its console on stdin and stdout."""
+
+import argparse
+import os
+import sys
+
+from auberge.api.machine import Machine
+from auberge.cli.terminal import Guest, Terminal
+from auberge.engine.choose import NAMES
+from auberge.image.store import Image, find, parse_reference
+from auberge.machine.outcome import Faulted, Outcome, PoweredOff, TimedOut
+from auberge.refusal import Refusal
+
+BOARDS = {"virt": "riscv64"}  # and the architecture of its guests
+OUT_OF_TIME = 124  # as timeout(1)
+FAILED = 125
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the computer is made of."""
+    add = parser.add_argument
+    add("image", metavar="IMAGE", nargs="?", help="what `auberge image build` made")
+    add("--kernel", metavar="FILE", help="an Image, or an ELF file, instead of IMAGE")
+    add("--initrd", metavar="FILE", help="an initramfs, instead of IMAGE's")
+    add("--append", metavar="TEXT", default="", help="the kernel's command line")
+    add(
+        "--disk", metavar="FILE[,rw|,ro]", action="append", default=[],
+        help="a raw disk; what is written goes to FILE.overlay, or with `,rw` to FILE itself",
+    )  # fmt: skip
+    add("--memory", metavar="SIZE", default="512M", help="as 512M or 2G (512M)")
+    add("--cpus", metavar="N", type=int, default=1, help="harts (1)")
+    add("--engine", choices=NAMES, default="auto", help="what executes instructions (auto)")
+    add("--board", choices=sorted(BOARDS), default="virt", help="the parts list (virt)")
+    add("--timeout", metavar="SECONDS", type=seconds, help="end with status 124 after that long")
+    add("--icount", action="store_true", help="instructions are the clock: runs repeat exactly")
+    add("--dumpdtb", metavar="FILE", help="write the device tree and do not boot")
+    add("--stats", action="store_true", help="afterwards, print what was counted to stderr")
+
+
+def seconds(text: str) -> float:
+    """A time of a command line."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds; write 10 or 0.5")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Boot; the status is the guest's."""
+    image = chosen_image(args)
+    terminal = Terminal()
+    with Machine.virt(
+        kernel=args.kernel if image is None else image.kernel,
+        initrd=args.initrd or (image and image.initrd),
+        append=command_line(args.append, terminal, image),
+        memory=args.memory,
+        cpus=args.cpus,
+        engine=args.engine,
+        disks=args.disk,
+        icount=args.icount,
+        console=terminal.write,
+        measured=args.stats,
+    ) as machine:
+        if args.dumpdtb is not None:
+            with open(args.dumpdtb, "wb") as file:
+                file.write(machine.device_tree)
+            return 0
+        guest = Guest(
+            machine.console.feed,
+            lambda: machine.console.untaken,
+            machine.resize,
+            lambda: machine.pause() and None,
+        )
+        with terminal.serving(guest):
+            outcome = machine.run(timeout=args.timeout)
+        if args.stats:
+            print("\n".join(machine.statistics().lines()), file=sys.stderr)
+    if terminal.failure is not None:
+        raise terminal.failure
+    return status(outcome, terminal.signal)
+
+
+def chosen_image(args: argparse.Namespace) -> Image | None:
+    """The image that IMAGE names; None if the kernel is given by --kernel."""
+    if args.image is None and args.kernel is None:
+        raise Refusal("boot: nothing to boot; name an IMAGE, as tiny, or give --kernel FILE")
+    if args.image is None:
+        return None
+    if args.kernel is not None:
+        raise Refusal("boot: both an IMAGE and --kernel; give one of them")
+    ours = BOARDS[args.board]
+    name, arch = parse_reference(args.image, ours)
+    if arch != ours:
+        raise Refusal(f"{name}:{arch}: not for the board {args.board}, which runs {ours}")
+    image = find(name, arch)
+    if image is None:
+        what = args.image
+        raise Refusal(f"{what}: no such image; make it with `auberge image build {what}`")
+    return image
+
+
+def command_line(append: str, terminal: Terminal, image: Image | None) -> str:
+    """`append`, and for an image of ours what its /init wants to know of the terminal."""
+    size = terminal.size()
+    if image is None or not terminal.is_terminal or size is None:
+        return append
+    words = [append, f"auberge.size={size[0]}x{size[1]}"]
+    kind = os.environ.get("TERM", "")
+    if kind.replace("-", "").replace(".", "").isalnum():
+        words.append(f"TERM={kind}")
+    return " ".join(filter(None, words))
+
+
+def status(outcome: Outcome, signal: int) -> int:
+    """The exit status that says how the run ended."""
+    match outcome:
+        case PoweredOff(code):
+            return code & 0xFF or (1 if code else 0)
+        case TimedOut():
+            return OUT_OF_TIME
+        case Faulted(message):
+            print(f"auberge: guest: {message}", file=sys.stderr)
+            return FAILED
+        case _:  # someone left: by a signal, or by Ctrl-A X
+            return 128 + signal if signal else 0
