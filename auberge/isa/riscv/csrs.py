@@ -100,6 +100,8 @@ satp = Satp("satp", 0x180, legal=_mode_is_supported)
 
 # -- counters (3.1.10 - 3.1.12, 4.1.4 - 4.1.5) --------------------------------------------------
 class Counteren(Csr):
+    """3.1.11, 4.1.5: which counters the next lower mode may read; here `time` is one."""
+
     CY, TM, IR = Field(0), Field(1), Field(2)
 
 
@@ -153,6 +155,8 @@ scounteren = Counteren("scounteren", 0x106, writable=0xFFFFFFFF)
 
 # -- interrupts (3.1.9, 4.1.3) and timers (Sstc) ------------------------------------------------
 class Interrupts(Csr):
+    """3.1.9: mie, mip and their windows have a bit for each interrupt, at the number of its cause."""
+
     SSI, MSI, STI, MTI, SEI, MEI = (Field(n) for n in (1, 3, 5, 7, 9, 11))
 
 
@@ -275,6 +279,8 @@ class Fflags(Csr):
 
 
 class Frm(Csr):
+    """The dynamic rounding mode; as for the flags, a write makes the state dirty."""
+
     def put(self, h: Hart, new: Bits) -> None:
         h[FRM], h[mstatus.FS] = new & 7, const(3, 2)
 
