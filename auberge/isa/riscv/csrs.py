@@ -155,7 +155,7 @@ scounteren = Counteren("scounteren", 0x106, writable=0xFFFFFFFF)
 
 # -- interrupts (3.1.9, 4.1.3) and timers (Sstc) ------------------------------------------------
 class Interrupts(Csr):
-    """3.1.9: mie, mip and their windows have a bit for each interrupt, at the number of its cause."""
+    """3.1.9: mie, mip and their windows; an interrupt's bit is the number of its cause."""
 
     SSI, MSI, STI, MTI, SEI, MEI = (Field(n) for n in (1, 3, 5, 7, 9, 11))
 
