@@ -231,6 +231,7 @@ class Virt:
         }
         controller: dict[str, Property] = {
             "#interrupt-cells": 1,
+            "#address-cells": 0,
             "interrupt-controller": True,
             "compatible": "riscv,cpu-intc",
             "phandle": 1 + hart,

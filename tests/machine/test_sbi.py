@@ -34,7 +34,12 @@ class World:
             self.vcpus.append(Vcpu(hartid, engine, self.clock, status))
         self.printed, self.typed, self.ended = bytearray(), bytearray(), []
         self.sbi = Sbi(
-            self.vcpus, self.ram, threading.Lock(), self.printed.extend, self.take, self.ended.append
+            self.vcpus,
+            self.ram,
+            threading.Lock(),
+            self.printed.extend,
+            self.take,
+            self.ended.append,
         )
 
     def take(self, size):
