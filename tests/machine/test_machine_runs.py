@@ -1,4 +1,4 @@
-"""A machine runs its harts until something ends that, and says what; no engine but a script is needed."""
+"""A machine runs its harts until something ends that, and says what. The guests are scripts."""
 
 import signal
 import threading

@@ -235,7 +235,7 @@ def test_harts_that_there_are_not(world):
 
 
 def test_hart_stop_leaves_the_registers_alone(world):
-    """Another hart may be starting it at once: nothing may be written after it counts as stopped."""
+    """Another hart may start it at once: nothing may be written after it counts as stopped."""
     error, value = world.call(sbi.HSM, 1, 1, 2)
     assert (error, value) == (1, 2)
     assert world.call(sbi.HSM, 2, 0, hart=1) == (OK, STOPPED)

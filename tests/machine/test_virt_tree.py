@@ -1,4 +1,4 @@
-"""The device tree says what the board has, at the addresses and interrupts of QEMU's board `virt`."""
+"""The device tree says what the board has, at addresses and interrupts of QEMU's `virt`."""
 
 import shutil
 import subprocess
