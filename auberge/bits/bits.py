@@ -189,7 +189,7 @@ class Bits:
 
 
 def const(value: int, width: int) -> Bits:
-    """The constant `value`, truncated to `width` bits. Not interned: the reference makes millions."""
+    """The constant `value`, truncated to `width` bits. Not interned: there are millions."""
     self = object.__new__(Bits)
     self.op, self.width, self.args, self.param = "const", width, (), 0
     self.value = value & MASK[width]

@@ -51,7 +51,7 @@ def to_integer(fmt: int, a: Bits, rm: Bits, width: int, is_signed: bool) -> tupl
 
 
 def from_unsigned(v: Bits) -> tuple[Bits, Bits]:
-    """A 64-bit unsigned `v` for hosts that convert signed integers only: (what to convert, doubled?).
+    """A 64-bit unsigned `v` where only signed ones convert: (what to convert, doubled?).
 
     Where `v` has its top bit set, half of it is converted, the lost bit kept as a sticky one: that
     rounds as `v` would, and doubling the result is exact.

@@ -40,7 +40,7 @@ class EngineHart(Hart):
 
 
 class Watched:
-    """Which state the walk, the interrupt check and the timers were seen to read. Nobody lists it."""
+    """Which state the walk, the interrupt check and the timers were seen to read."""
 
     def __init__(self, isa: Isa) -> None:
         walk: dict[Cell, int] = {}
@@ -79,7 +79,7 @@ class Watched:
 
 
 def choose_bank(h: EngineHart, watched: Watched, bank_size: int) -> None:
-    """The TLB bank of what the walk would read now; if there is none, the next one is taken over."""
+    """The TLB bank of what the walk would read now; if there is none, the next is taken over."""
     now = watched.keys(h)
     for n, keys in enumerate(KEYS):
         same = const(1, 1)

@@ -22,7 +22,7 @@ ROOMS = ("bits", "isa", "isa/riscv", "engine")  # what generated code is made fr
 
 
 class Entry(NamedTuple):
-    """Machine code, where its functions begin, and what an engine must know of the ISA to use it."""
+    """Machine code, where its functions begin, and what must be known of the ISA to use it."""
 
     code: bytes
     symbols: dict[str, int]

@@ -19,10 +19,10 @@ class Engine(Protocol):
     hart: HartState
 
     def run(self, budget: int) -> Exit:
-        """Retire at most `budget` instructions (exactly, if that is why it stops); say why it stopped."""
+        """Retire at most `budget` instructions (exactly, if it is `Spent`); say why it stopped."""
 
     def resume(self, value: int | None) -> None:
-        """Answer the device access `run` came back with; None: nothing is there, an access fault."""
+        """Answer the device access that `run` came back with; None means an access fault."""
 
     def request_stop(self) -> None:
         """From any thread: have `run` come back with `Stopped`, soon."""

@@ -16,9 +16,9 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from auberge.engine import cache
-from auberge.engine.handlers import module
-from auberge.engine.host import Host
 from auberge.engine.describe import layout_of, reset_of
+from auberge.engine.host import Host
+from auberge.engine.module import module
 from auberge.isa.riscv.rv64 import rv64
 
 TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}

@@ -14,7 +14,7 @@ class Stopped(NamedTuple):
 
 
 class MmioRead(NamedTuple):
-    """The guest loads `width` bytes from physical `address`, which is not RAM; `resume` with them."""
+    """The guest loads `width` bytes at physical `address`, not RAM; `resume` with their value."""
 
     address: int
     width: int
@@ -35,11 +35,11 @@ class Idle(NamedTuple):
 
 
 class Hypercall(NamedTuple):
-    """A trap bound for a machine mode that the host plays: `hart["cause"]` and `["tval"]` say why."""
+    """A trap bound for a machine mode the host plays; `cause` and `tval` of the hart say why."""
 
 
 class Stuck(NamedTuple):
-    """The hart traps at its own trap vector, over and over; nothing that it does can change that."""
+    """The hart traps at its own trap vector, over and over; nothing it does can change that."""
 
     pc: int
     cause: int

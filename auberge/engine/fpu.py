@@ -1,8 +1,8 @@
 """LLVM text for the host's floating-point unit, one variant for each kind of host.
 
 Rounding mode and sticky flags live in the host's control register while native code runs, and are
-read when someone asks. Operations are LLVM's constrained intrinsics under `strictfp`: plain ones are
-folded, and sink below the read of the flags.
+read when someone asks. Operations are LLVM's constrained intrinsics under `strictfp`: plain ones
+are folded, and sink below the read of the flags.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 from auberge.engine.state import Layout
 
 TYPES = {32: ("float", 23, 8), 64: ("double", 52, 11)}
-STRICT = 'metadata !"round.dynamic", metadata !"fpexcept.strict"'
+EXACT = 'metadata !"fpexcept.strict"'
+STRICT = f'metadata !"round.dynamic", {EXACT}'
 ARITHMETIC = {"add": ("fadd", 2), "sub": ("fsub", 2), "mul": ("fmul", 2), "div": ("fdiv", 2),
               "sqrt": ("sqrt", 1), "fma": ("fma", 3)}  # fmt: skip
 
@@ -28,34 +29,33 @@ ret i{fmt} %v
 """
 
 
+def _operation(op: str, operands: list[int], fmt: int, intrinsic: str, rounds: bool = True) -> str:
+    """`fpu_OP_FMT`, by a constrained intrinsic; integer operands where `op` is a conversion."""
+    types = ["i64" if op == "from_i64" else TYPES[width][0] for width in operands]
+    params = ", ".join(f"i{width} %a{n}" for n, width in enumerate(operands))
+    casts = "".join(
+        f"%x{n} = bitcast i{width} %a{n} to {t}\n"
+        for n, (width, t) in enumerate(zip(operands, types, strict=True))
+    )
+    args = ", ".join(f"{t} %x{n}" for n, t in enumerate(types))
+    result, strict = TYPES[fmt][0], STRICT if rounds else EXACT
+    name = f"@llvm.experimental.constrained.{intrinsic}"
+    kinds = ", ".join([*types, *["metadata"] * strict.count("metadata")])
+    return f"""
+declare {result} {name}({kinds})
+define internal i{fmt} @fpu_{op}_{fmt}({params}) noinline strictfp #0 {{
+{casts}%z = call {result} {name}({args}, {strict}) strictfp
+{_canonical(fmt)}"""
+
+
 def operations() -> str:
     """`fpu_add_32` and the rest: raw bits in, raw bits out, flags left in the host's register."""
-    text = []
-    for fmt, (t, _, _) in TYPES.items():
+    text = [_operation("widen", [32], 64, "fpext.f64.f32", rounds=False),
+            _operation("narrow", [64], 32, "fptrunc.f32.f64")]  # fmt: skip
+    for fmt in TYPES:
         for op, (intrinsic, count) in ARITHMETIC.items():
-            params = ", ".join(f"i{fmt} %a{n}" for n in range(count))
-            casts = "".join(f"%x{n} = bitcast i{fmt} %a{n} to {t}\n" for n in range(count))
-            args = ", ".join(f"{t} %x{n}" for n in range(count))
-            types = ", ".join([t] * count)
-            name = f"@llvm.experimental.constrained.{intrinsic}.f{fmt}"
-            text.append(f"declare {t} {name}({types}, metadata, metadata)\n"
-                        f"define internal i{fmt} @fpu_{op}_{fmt}({params}) noinline strictfp #0 {{\n{casts}"
-                        f"%z = call {t} {name}({args}, {STRICT}) strictfp\n{_canonical(fmt)}")  # fmt: skip
-        name = f"@llvm.experimental.constrained.sitofp.f{fmt}.i64"
-        text.append(f"declare {t} {name}(i64, metadata, metadata)\n"
-                    f"define internal i{fmt} @fpu_from_i64_{fmt}(i64 %a) noinline strictfp #0 {{\n"
-                    f"%z = call {t} {name}(i64 %a, {STRICT}) strictfp\n{_canonical(fmt)}")  # fmt: skip
-    text.append(f"""
-declare double @llvm.experimental.constrained.fpext.f64.f32(float, metadata)
-declare float @llvm.experimental.constrained.fptrunc.f32.f64(double, metadata, metadata)
-define internal i64 @fpu_widen_64(i32 %a) noinline strictfp #0 {{
-%x = bitcast i32 %a to float
-%z = call double @llvm.experimental.constrained.fpext.f64.f32(float %x, metadata !"fpexcept.strict") strictfp
-{_canonical(64)}
-define internal i32 @fpu_narrow_32(i64 %a) noinline strictfp #0 {{
-%x = bitcast i64 %a to double
-%z = call float @llvm.experimental.constrained.fptrunc.f32.f64(double %x, {STRICT}) strictfp
-{_canonical(32)}""")
+            text.append(_operation(op, [fmt] * count, fmt, f"{intrinsic}.f{fmt}"))
+        text.append(_operation("from_i64", [64], fmt, f"sitofp.f{fmt}.i64"))
     return "".join(text)
 
 
@@ -63,8 +63,9 @@ def _cell(layout: Layout, name: str) -> str:
     return f"getelementptr i8, ptr %st, i64 {layout.offset[name]}"
 
 
-# x86-64 (Intel SDM Volume 1, 10.2.3): MXCSR has flags IE DE ZE OE UE PE in bits 0 to 5, all masked by
-# 0x1f80, rounding in 14:13 (nearest, down, up, zero). 156 maps RISC-V's modes to it, two bits each.
+# x86-64 (Intel SDM Volume 1, 10.2.3): MXCSR has flags IE DE ZE OE UE PE in bits 0 to 5, all masked
+# by 0x1f80, rounding in 14:13 (nearest, down, up, zero). 156 maps RISC-V's modes to it, two bits
+# each.
 _X86 = """
 declare void @llvm.x86.sse.ldmxcsr(ptr)
 declare void @llvm.x86.sse.stmxcsr(ptr)
@@ -148,8 +149,8 @@ ret i64 %f
 }}
 """
 
-# AArch64 (Arm ARM, C5.2): FPCR has the rounding mode in 23:22 (nearest, up, down, zero); FPSR has flags
-# IOC DZC OFC UFC IXC in bits 0 to 4, the mirror of RISC-V's. 108 maps RISC-V's modes.
+# AArch64 (Arm ARM, C5.2): FPCR has the rounding mode in 23:22 (nearest, up, down, zero); FPSR has
+# flags IOC DZC OFC UFC IXC in bits 0 to 4, the mirror of RISC-V's. 108 maps RISC-V's modes.
 _AARCH64 = """
 declare i64 @llvm.aarch64.get.fpcr()
 declare void @llvm.aarch64.set.fpcr(i64)
@@ -204,7 +205,7 @@ ret i64 %f
 
 
 def control(layout: Layout, machine: str) -> str:
-    """`fpu_enter`, `fpu_leave`, `fpu_round`, `fpu_flags` and `fpu_clear` for hosts of that `machine`."""
+    """`fpu_enter`, `fpu_leave`, `fpu_round`, `fpu_flags`, `fpu_clear` for hosts of that machine."""
     text = {"x86_64": _X86, "aarch64": _AARCH64}[machine]
     return text.format(
         scratch=_cell(layout, "our_fpu"),

@@ -10,6 +10,7 @@ from auberge.engine import exits
 from auberge.engine.cache import Entry
 from auberge.engine.clock import Clock, InstructionClock
 from auberge.engine.exits import Exit
+from auberge.engine.records import PAGE_OF_RECORDS, SLOT
 from auberge.engine.state import HartState, Layout
 from auberge.engine.waiting import idle
 from auberge.memory.arena import Arena
@@ -18,9 +19,7 @@ from auberge.memory.ram import PAGE, Ram
 if TYPE_CHECKING:
     from auberge.engine.reference import Reference
 
-PAGE_OF_RECORDS = 65536  # bytes of address space; what is touched of it is 37 KiB
 POOL = 512  # pages of decoded code that a hart keeps (19 MiB); when all are taken, it begins anew
-META = 36992
 
 
 class Library:
@@ -75,7 +74,7 @@ class Interpreter:
         self._reference: Reference | None = None
 
     def run(self, budget: int) -> Exit:
-        """Retire at most `budget` instructions (exactly, if that is why it stops); say why it stopped."""
+        """Retire at most `budget` instructions (exactly, if it is `Spent`); say why it stopped."""
         words, hart = self._words, self.hart
         hart["clock_kind"], hart["clock_base"] = self.clock.kind, self.clock.base
         if not words[self._answered]:
@@ -97,7 +96,7 @@ class Interpreter:
                 return out
 
     def _other(self, code: int, left: int) -> tuple[Exit | None, int]:
-        """The exits that are rare, and those that are no caller's business (None); the budget left."""
+        """The rare exits, and those that are no caller's business (None); the budget left."""
         hart = self.hart
         match code:
             case exits.SPENT:
@@ -135,7 +134,7 @@ class Interpreter:
         """Drop every decoded page: decoding again is cheaper than choosing what to keep."""
         hart = self.hart
         for page in range(self.pool, hart["pool_next"], PAGE_OF_RECORDS):
-            slot = ctypes.c_uint64.from_address(page + META + 8).value
+            slot = ctypes.c_uint64.from_address(page + SLOT).value
             ctypes.c_uint64.from_address(slot).value = 0
         hart["pool_next"] = self.pool
         hart.forget_translations()

@@ -57,7 +57,7 @@ def compare(one: Subject, two: Subject) -> dict[str, tuple[object, object]]:
 def first_difference(
     one: Callable[[], Subject], two: Callable[[], Subject], budget: int, stride: int = 256
 ) -> Difference | None:
-    """Run both for `budget` instructions, or until both stop for the same reason; None if all agrees.
+    """Run both for `budget` instructions, or until both stop for one reason; None if all agrees.
 
     `one` and `two` make the subjects anew, always the same: once a stride has gone wrong, it is run
     again from the start, half as far each time.

@@ -1,7 +1,4 @@
-"""From a description to LLVM text: what every native form of an instruction shares.
-
-Text, not `llvmlite.ir`: building it costs a third. Whoever compiles it imports LLVM; this does not.
-"""
+"""From a description to LLVM text: what every native form of an instruction shares."""
 
 from __future__ import annotations
 
@@ -11,36 +8,24 @@ from types import FunctionType
 from typing import NamedTuple, TypeVar, cast
 
 from auberge.bits.bits import Bits, const, leaf, select, signed
-from auberge.engine.access import EngineHart, Watched
-from auberge.engine import exits
 from auberge.bits.rounding import NV, from_unsigned, to_integer
+from auberge.engine.access import EngineHart, Watched
+from auberge.engine.llvm_text import (
+    LEFT,
+    LIKELY,
+    MEMORY,
+    STATE,
+    TRAPPED,
+    loading,
+    pointer,
+    storing,
+)
 from auberge.engine.state import TLB_ENTRIES, Layout
 from auberge.isa.hart import ZERO, Hart, Spy
 from auberge.isa.spec import Cell, Isa
 
 T = TypeVar("T")
 
-LIKELY, STATE, MEMORY, CONSTANT, RARE = (
-    "!prof !1",
-    "!tbaa !2",
-    "!tbaa !3",
-    "!invariant.load !0",
-    "!prof !9",
-)
-METADATA = """
-!0 = !{}
-!1 = !{!"branch_weights", i32 2000, i32 1}
-!2 = !{!4, !4, i64 0}
-!3 = !{!5, !5, i64 0}
-!4 = !{!"state", !6, i64 0}
-!5 = !{!"memory", !6, i64 0}
-!6 = !{!"root"}
-!8 = !{i8 0, i8 32}
-!9 = !{!"branch_weights", i32 1, i32 2000}
-"""
-# Cells that other threads write: read each time, and not moved.
-SHARED = {"attention", "lines", "stop", "posted_ssip", "request_sfence", "request_fence_i"}
-TRAPPED, EXITS, LEFT = 1, 2, 3  # the status of a routine that did not answer (0)
 COUNTS = {"clz": "ctlz", "ctz": "cttz", "popcount": "ctpop", "bswap": "bswap"}
 FFLAGS, FRM = Cell("fflags"), Cell("frm")
 
@@ -76,7 +61,7 @@ def arguments(text: Callable[..., None]) -> tuple[str, ...]:
 
 
 class Trace(EngineHart):
-    """A hart traced into LLVM text. Subclasses know more or less about it, and say where paths end."""
+    """A hart traced into LLVM text. Subclasses say what is known of it, and where paths end."""
 
     def __init__(self, context: Context) -> None:
         super().__init__()
@@ -173,7 +158,7 @@ class Trace(EngineHart):
         return r
 
     def divisor(self, e: Bits, a: list[str]) -> str:
-        """One, where the division has no answer: the author's select drops it, the host would trap."""
+        """One, where the division has no answer: a select drops it, but the host would trap."""
         t = f"i{e.width}"
         bad = self.op(f"icmp eq {t} {a[1]}, 0")
         if e.op[0] == "s":
@@ -185,18 +170,13 @@ class Trace(EngineHart):
     # -- state ----------------------------------------------------------------------------------
     def at(self, name: str) -> str:
         """A pointer to a cell."""
-        return self.op(f"getelementptr i8, ptr %st, i64 {self.layout.offset[name]}")
+        return self.op(pointer(self.layout, name))
 
     def get(self, name: str) -> str:
-        if name in SHARED:
-            return self.op(f"load atomic i64, ptr {self.at(name)} monotonic, align 8")
-        return self.op(f"load i64, ptr {self.at(name)}, {STATE}")
+        return self.op(loading(name, self.at(name)))
 
     def put(self, name: str, v: str) -> None:
-        if name in SHARED:
-            self.do(f"store atomic i64 {v}, ptr {self.at(name)} monotonic, align 8")
-        else:
-            self.do(f"store i64 {v}, ptr {self.at(name)}, {STATE}")
+        self.do(storing(name, v, self.at(name)))
 
     def read(self, cell: Cell) -> Bits:
         if cell not in self.now:
@@ -257,8 +237,9 @@ class Trace(EngineHart):
 
     def clear_bank(self, n: int) -> None:
         at = self.layout.tlb + n * self.layout.bank_size
-        self.do(f"call preserve_mostcc void @fill(ptr {self.op(f'getelementptr i8, ptr %st, i64 {at}')}, "
-                f"i64 {self.layout.bank_size}, i64 -1, i64 8)")  # fmt: skip
+        bank = self.op(f"getelementptr i8, ptr %st, i64 {at}")
+        args = f"ptr {bank}, i64 {self.layout.bank_size}, i64 -1, i64 8"
+        self.do(f"call preserve_mostcc void @fill({args})")
 
     def flush(self, va: Bits | None = None) -> None:
         self.flushed = True
@@ -418,8 +399,8 @@ class Trace(EngineHart):
         return self.op(f"inttoptr i64 {self.low(place)} to ptr")
 
     def peek(self, place: Bits, size: int) -> Bits:
-        # Volatile, since another hart or a device may write there: LLVM once made an endless jump of
-        # a guest's spin on a plain load. Not atomic: LLVM wants atomics aligned, guests may not.
+        # Volatile, since another hart or a device may write there: LLVM once made an endless jump
+        # of a guest's spin on a plain load. Not atomic: LLVM wants atomics aligned, guests may not.
         v = self.op(f"load volatile i{8 * size}, ptr {self.pointer(place)}, align 1, {MEMORY}")
         return self.leaf(8 * size, v)
 
@@ -505,7 +486,7 @@ class Trace(EngineHart):
         self.pending[FFLAGS] = self.pending.get(FFLAGS, self.read(FFLAGS)) | flags
 
     def host_op(self, op: str, fmt: int, rm: str, *operands: Bits) -> Bits:
-        """The host's own operation, in the rounding mode `rm`; its flags stay in the host's register."""
+        """The host's own operation, rounded as `rm` says; its flags stay in the host's register."""
         frm = self.low(self.read(FRM))
         same = self.op(f"icmp eq i64 {rm}, {frm}")
         other, go, back, done = self.labels("other", "go", "back", "done")
@@ -534,58 +515,8 @@ class Trace(EngineHart):
         self.do("call void @fpu_clear(ptr %st)")
 
 
-class Routine(Trace):
-    """A text shared by all that call it: a native function that answers or fails."""
-
-    def __init__(
-        self, context: Context, name: str, text: Callable[..., None], *known: object
-    ) -> None:
-        super().__init__(context)
-        names = arguments(text)
-        names = names[: len(names) - len(known)]
-        text(self, *(self.leaf(64, f"%a{n}") for n in range(len(names))), *known)
-        if not self.ended:
-            self.retire()
-        params = ", ".join(("ptr noalias %st", *(f"i64 %a{n}" for n in range(len(names)))))
-        self.text = "\n".join(
-            [
-                f"define internal preserve_mostcc {{ i64, i64 }} @{name}({params}) noinline #0 {{",
-                "entry:",
-                *self.lines,
-                "unreachable",
-                "}\n",
-            ]
-        )
-
-    def instruction_word(self) -> Bits:
-        return self.read(Cell("word"))
-
-    def retire(self) -> None:
-        self.commit()
-        self.end("ret { i64, i64 } zeroinitializer")
-
-    def answer(self, v: Bits) -> None:
-        value = self.low(v)
-        self.commit()
-        pair = self.op(f"insertvalue {{ i64, i64 }} zeroinitializer, i64 {value}, 0")
-        self.end(f"ret {{ i64, i64 }} {pair}")
-
-    def fail(self, status: str) -> None:
-        pair = self.op(f"insertvalue {{ i64, i64 }} zeroinitializer, i64 {status}, 1")
-        self.end(f"ret {{ i64, i64 }} {pair}")
-
-    def device(self, va: Bits, pa: Bits, size: int, value: Bits | None) -> None:
-        self.put("tval", self.low(va))
-        self.put("exit_address", self.low(pa))
-        self.put("exit_width", str(size))
-        if value is not None:
-            self.put("exit_value", self.low(value.zext(64)))
-        self.put("exit", str(exits.MMIO_READ if value is None else exits.MMIO_WRITE))
-        self.fail(str(EXITS))
-
-
 def _no_product(fmt: int, a: Bits, b: Bits) -> Bits:
-    """Infinity times zero: invalid even where a quiet NaN is added (Volume I, 11.6); not on all hosts."""
+    """Infinity times zero: invalid even if a quiet NaN is added (11.6), unlike on some hosts."""
     low, infinity = fmt - 2, (0x7FF << 52 if fmt == 64 else 0xFF << 23)
 
     def is_infinite(v: Bits) -> Bits:

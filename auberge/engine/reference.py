@@ -1,4 +1,4 @@
-"""The reference engine: each instruction is evaluated by constant folding. Slow, and the definition."""
+"""The reference engine: each instruction is evaluated by constant folding. It is the definition."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Reference(EngineHart):
 
     # -- the engine -----------------------------------------------------------------------------
     def run(self, budget: int) -> Exit:
-        """Retire at most `budget` instructions (exactly, if that is why it stops); say why it stopped."""
+        """Retire at most `budget` instructions (exactly, if it is `Spent`); say why it stopped."""
         hart = self.hart
         hart["clock_kind"], hart["clock_base"] = self.clock.kind, self.clock.base
         self.forget()
@@ -162,7 +162,7 @@ class Reference(EngineHart):
         return None
 
     def attend(self, reserve: int) -> bool:
-        """Look up: requests, timers, interrupts, the next deadline. True: someone wants us to stop."""
+        """Look up: requests, timers, interrupts, the next deadline. True: we are to stop."""
         hart = self.hart
         hart["attention"] = 0
         self.check = False

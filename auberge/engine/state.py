@@ -117,7 +117,7 @@ class HartState:
         self["resume_record"] = 0
 
     def set_line(self, bit: int, level: bool) -> None:
-        """Set an external interrupt input of mip: 3 (MSIP), 9 (SEIP) or 11 (MEIP). One thread at a time."""
+        """Set an external input of mip: 3 (MSIP), 9 (SEIP) or 11 (MEIP). One thread at a time."""
         lines = self["lines"]
         self["lines"] = lines | 1 << bit if level else lines & ~(1 << bit)
         self["attention"] = 1
@@ -128,7 +128,7 @@ class HartState:
         self["attention"] = 1
 
     def request(self, what: str) -> None:
-        """Have the hart flush ("sfence", "fence_i") at its next check, within microseconds if it runs."""
+        """Have the hart flush ("sfence", "fence_i") at its next check, soon if it runs."""
         self["request_" + what] = 1
         self["attention"] = 1
 

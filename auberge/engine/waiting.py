@@ -9,7 +9,7 @@ NEVER = (1 << 64) - 1
 
 
 def idle(hart: HartState) -> Idle | None:
-    """The exit of a `wfi` (Volume II, 3.3.3); None, if an interrupt that is enabled is pending already."""
+    """The exit of a `wfi` (Volume II, 3.3.3); None, if an enabled interrupt is pending already."""
     enabled = hart["mie"]
     if (hart["mip"] | hart["lines"]) & enabled or hart["posted_ssip"]:
         return None

@@ -44,8 +44,8 @@ class File:
 class Hart:
     """Reads see the state before the instruction. Writes wait for its end; a trap discards them.
 
-    Effects in `with h.when(cond):` happen if `cond` does. `trap`, `answer`, `retire`, `wait` and `leave`
-    end their path. A value born in a `when` dies with it; `either` is how a value gets out.
+    Effects in `with h.when(cond):` happen if `cond` does. `trap`, `answer`, `retire`, `wait` and
+    `leave` end their path. A value born in a `when` dies with it; `either` is how a value gets out.
     Memory writes are immediate, hence last: a trap after one is refused when it is traced.
     """
 
@@ -75,7 +75,7 @@ class Hart:
         self.write(cell, v)
 
     def either(self, cond: Bits, then: Callable[[], Bits], otherwise: Bits) -> Bits:
-        """`then()` on the path where `cond` holds, else `otherwise`: for values that need effects."""
+        """`then()` on the path where `cond` holds, else `otherwise`: a value that needs effects."""
         local = Cell("local")
         outer = self.pending.get(local)
         self.pending[local] = otherwise

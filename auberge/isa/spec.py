@@ -266,7 +266,7 @@ class Encoding:
         return False
 
     def encode(self, values: dict[str, int]) -> int:
-        """The word with these operands; raises ValueError for one that is missing or does not fit."""
+        """The word with these operands; raises ValueError if one is missing or does not fit."""
         word = self.match
         for name, operand in self.operands.items():
             if name not in values:
@@ -294,7 +294,7 @@ class Insn:
         self.name = syntax.partition(" ")[0]
 
     def encode(self, **values: int) -> int:
-        """The word with these operands; raises ValueError for one that is missing or does not fit."""
+        """The word with these operands; raises ValueError if one is missing or does not fit."""
         return self.encoding.encode(values)
 
     def __repr__(self) -> str:
@@ -465,7 +465,7 @@ class Isa:
         ]
 
     def routine(self, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-        """Declare a text that others `h.call` by name; it ends in `h.answer`, a trap, or falls out."""
+        """Declare a text that others `h.call` by name; it may end in `h.answer` or a trap."""
 
         def declare(text: Callable[..., None]) -> Callable[..., None]:
             if name in self.routines:

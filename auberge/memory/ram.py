@@ -1,4 +1,4 @@
-"""Guest-physical RAM: one contiguous range of bytes in a memfd, mapped where native code can reach it."""
+"""Guest-physical RAM: one range of bytes in a memfd, mapped where native code can reach it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PAGE = 4096
 
 
 class OutOfRange(Exception):
-    """A guest-physical access that is not wholly inside RAM; the guest's fault, never the host's."""
+    """A guest-physical access that is not wholly inside RAM: the guest's fault."""
 
     def __init__(self, gpa: int, size: int) -> None:
         super().__init__(f"{gpa:#x}: {size} bytes from here are not all in RAM")

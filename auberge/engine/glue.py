@@ -1,0 +1,416 @@
+"""What belongs to no instruction: the ways between handlers, and what handlers call.
+
+In LLVM text as `llvm_text.expand` reads it. What is jumped to has the parameters of a handler: the
+state, the record, what is `left` of the slice, the page's `bias`, and the TLB bank in force.
+"""
+
+from __future__ import annotations
+
+import time
+
+from auberge.engine.clock import FREQUENCY, HOST, INSTRUCTIONS, NANOSECONDS, InstructionClock
+from auberge.engine.exits import DEFERRED, HYPERCALL, IDLE, SPENT, STOPPED, STUCK
+from auberge.engine.fetch import (
+    CROSSING,
+    FETCH_MISS,
+    NEW_PAGE,
+    PC,
+    PREPARE,
+    UNDECODED,
+    forget_code,
+)
+from auberge.engine.llvm_text import LEFT, LIKELY, RARE, STATE, TRAPPED, expand
+from auberge.engine.state import BANKS, KEY_WORDS, TLB_ENTRIES, Layout
+
+SSIP = 2  # mip.SSIP
+
+PUT_PC = f"""{PC}
+    put pc, %pc
+"""
+
+# -- where a path through handlers ends ---------------------------------------------------------
+
+# The budget is spent, and `rec` is what would come next.
+SPENT_HERE = f"""
+handler @spent {{
+    {PUT_PC}
+    jump @stop
+}}
+"""
+
+# The records beyond the last of a page.
+CROSS = f"""
+handler @cross {{
+    {PUT_PC}
+    jump @goto
+}}
+"""
+
+# The reference does this instruction.
+DEFERRED_HERE = f"""
+handler @deferred {{
+    {PUT_PC}
+    exit {DEFERRED}
+}}
+"""
+
+WAITS = f"""
+handler @idle {{
+    exit {IDLE}
+}}
+"""
+
+# The end of all ways back to the host.
+LEAVE = """
+handler @leave {
+    put left, %left
+    %horizon = get horizon
+    %spent = sub i64 %horizon, %left
+    put spent, %spent
+    call void @fpu_leave(ptr %st)
+    ret void
+}
+"""
+
+# -- traps --------------------------------------------------------------------------------------
+
+TRAPPED_HERE = f"""
+handler @trapped {{
+    {PUT_PC}
+    jump @trap_stored
+}}
+"""
+
+# A trap, its pc in the state already. One that comes back to where it was never ends.
+TRAP_STORED = f"""
+handler @trap_stored {{
+    put answered, 0
+    %old = get pc
+    %none, %status = routine @trap_entry(ptr %st)
+    %for_host = icmp eq i64 %status, {LEFT}
+    br i1 %for_host, label %host, label %guest, {RARE}
+host:
+    exit {HYPERCALL}
+guest:
+    %less = sub i64 %left, 1
+    %new = get pc
+    %same = icmp eq i64 %old, %new
+    br i1 %same, label %stuck, label %on, {RARE}
+stuck:
+    put exit_address, %old
+    exit {STUCK}, left: %less
+on:
+    jump @goto, left: %less
+}}
+"""
+
+# A routine trapped, or asked the host: `outcome` says which. What asked will be executed again.
+FAILED = f"""
+handler @failed {{
+    %outcome = get outcome
+    %trap = icmp eq i64 %outcome, {TRAPPED}
+    br i1 %trap, label %a_trap, label %an_exit
+a_trap:
+    jump @trapped
+an_exit:
+    {PUT_PC}
+    put resume_record, %here
+    put resume_bias, %bias
+    jump @leave
+}}
+"""
+
+# -- on at the pc in the state ------------------------------------------------------------------
+
+FIND_RECORD = f"""
+    %pc = get pc
+    %bank = bank
+    %page = and i64 %pc, -4096
+    %entry = fetch_entry %bank, %pc
+    %tag = load i64, ptr %entry, {STATE}
+    %hit = icmp eq i64 %tag, %page
+    br i1 %hit, label %known, label %miss, {LIKELY}
+miss:
+    jump @fetch_miss
+known:
+    %second = getelementptr i8, ptr %entry, i64 8
+    %new_bias = load i64, ptr %second, {STATE}
+    %times_8 = shl i64 %pc, 3
+    %address = add i64 %times_8, %new_bias
+    %record = inttoptr i64 %address to ptr
+    %f = load ptr, ptr %record
+    jump %f, rec: %record, bias: %new_bias, tlb: %bank
+"""
+
+# Budget and attention have been looked at.
+FIND = f"""
+handler @find {{
+    {FIND_RECORD}
+}}
+"""
+
+GOTO = f"""
+handler @goto {{
+    %spent = icmp eq i64 %left, 0
+    br i1 %spent, label %stop, label %some, {RARE}
+stop:
+    jump @stop
+some:
+    %attention = get attention
+    %calm = icmp eq i64 %attention, 0
+    br i1 %calm, label %find, label %called, {LIKELY}
+called:
+    jump @attend
+find:
+    {FIND_RECORD}
+}}
+"""
+
+# After a write to what the interrupt check reads; with no budget left, the next run checks.
+GOTO_CHECK = f"""
+handler @goto_check {{
+    %spent = icmp eq i64 %left, 0
+    br i1 %spent, label %stop, label %check
+stop:
+    jump @stop
+check:
+    %none, %status = routine @interrupt(ptr %st)
+    %taken = icmp eq i64 %status, {TRAPPED}
+    br i1 %taken, label %enter, label %on
+enter:
+    %none_2, %status_2 = routine @trap_entry(ptr %st)
+    br label %on
+on:
+    jump @goto
+}}
+"""
+
+# The slice has ended; is there more of the budget?
+STOP = f"""
+handler @stop {{
+    %reserve = get reserve
+    %none = icmp eq i64 %reserve, 0
+    br i1 %none, label %out, label %more
+out:
+    exit {SPENT}
+more:
+    jump @attend
+}}
+"""
+
+# Look up: the instructions so far are counted; requests, timers, interrupts; the next slice.
+ATTEND = f"""
+handler @attend {{
+    put attention, 0
+    put left, %left
+    %horizon = get horizon
+    %spent = sub i64 %horizon, %left
+    put spent, %spent
+    %beyond = get reserve
+    %reserve = add i64 %beyond, %left
+    put reserve, %reserve
+    %stop = get stop
+    %stops = icmp ne i64 %stop, 0
+    br i1 %stops, label %stopped, label %posted
+stopped:
+    put attention, 1    ; the next run looks at the rest
+    put stop, 0
+    put left, 0
+    put horizon, %spent
+    exit {STOPPED}, left: 0
+posted:
+    %ssip = get posted_ssip
+    %is_posted = icmp ne i64 %ssip, 0
+    br i1 %is_posted, label %post, label %sfence
+post:
+    put posted_ssip, 0
+    %mip = get mip
+    %with_ssip = or i64 %mip, {SSIP}
+    put mip, %with_ssip
+    br label %sfence
+sfence:
+    %request_sfence = get request_sfence
+    %flushes = icmp ne i64 %request_sfence, 0
+    br i1 %flushes, label %flush, label %fence_i
+flush:
+    put request_sfence, 0
+    call preserve_mostcc void @flush_all(ptr %st)
+    br label %fence_i
+fence_i:
+    %request_fence_i = get request_fence_i
+    %forgets = icmp ne i64 %request_fence_i, 0
+    br i1 %forgets, label %forget, label %time
+forget:
+    put request_fence_i, 0
+    call preserve_mostcc void @forget_code(ptr %st)
+    br label %time
+time:
+    %none, %status = routine @timers(ptr %st)
+    %none_2, %status_2 = routine @interrupt(ptr %st)
+    %taken = icmp eq i64 %status_2, {TRAPPED}
+    br i1 %taken, label %enter, label %slice
+enter:
+    %none_3, %status_3 = routine @trap_entry(ptr %st)
+    br label %slice
+slice:
+    %n = call preserve_mostcc i64 @take_slice(ptr %st)
+    put attention, 0    ; what these routines wrote called for it, and has been seen
+    %empty = icmp eq i64 %n, 0
+    br i1 %empty, label %out, label %on
+out:
+    exit {SPENT}, left: 0
+on:
+    jump @find, left: %n
+}}
+"""
+
+# -- forgetting ---------------------------------------------------------------------------------
+
+# Store `v` each `stride` bytes.
+FILL = f"""
+define internal preserve_mostcc void @fill(ptr %p, i64 %size, i64 %v, i64 %stride) noinline #0 {{
+entry:
+    br label %loop
+loop:
+    %i = phi i64 [ 0, %entry ], [ %j, %loop ]
+    %at = getelementptr i8, ptr %p, i64 %i
+    store i64 %v, ptr %at, {STATE}
+    %j = add i64 %i, %stride
+    %more = icmp ult i64 %j, %size
+    br i1 %more, label %loop, label %done
+done:
+    ret void
+}}
+"""
+
+
+def _flush_all() -> str:
+    """No bank is anyone's now; the one chosen next is empty."""
+    words = [f"key{bank}_{word}" for bank in range(BANKS) for word in range(KEY_WORDS)]
+    return f"""
+define internal preserve_mostcc void @flush_all(ptr %st) noinline #0 {{
+    {"".join(f"{chr(10)}put {word}, -1" for word in words)}
+    %none, %status = routine @choose_bank(ptr %st)
+    ret void
+}}
+"""
+
+
+def _flush_page(layout: Layout) -> str:
+    """Drop the entry that an address may have, of each kind in each bank."""
+    lines = []
+    for bank in range(BANKS):
+        for kind, start in layout.table.items():
+            v, table = f"%{kind}_{bank}", layout.tlb + bank * layout.bank_size + start
+            lines += [f"{v}.offset = and i64 %n, {(TLB_ENTRIES[kind] - 1) << 4}",
+                      f"{v}.table = getelementptr i8, ptr %st, i64 {table}",
+                      f"{v} = getelementptr i8, ptr {v}.table, i64 {v}.offset",
+                      f"store i64 -1, ptr {v}, {STATE}"]  # fmt: skip
+    return "\n".join([
+        "define internal preserve_mostcc void @flush_page(ptr %st, i64 %va) noinline #0 {",
+        "%n = lshr i64 %va, 8",
+        *lines,
+        "ret void",
+        "}",
+    ])  # fmt: skip
+
+
+# -- budget and time ----------------------------------------------------------------------------
+
+# How much of the budget may pass before the next look; the rest stays in reserve.
+TAKE_SLICE = """
+define internal preserve_mostcc i64 @take_slice(ptr %st) noinline #0 {
+    %n, %status = routine @slice(ptr %st)
+    %all = get reserve
+    %rest = sub i64 %all, %n
+    put reserve, %rest
+    %spent = get spent
+    %horizon = add i64 %spent, %n
+    put horizon, %horizon
+    put left, %n
+    ret i64 %n
+}
+"""
+
+# Guest time, as `clock.Clock.ticks` has it.
+TIME = f"""
+define internal preserve_mostcc i64 @time(ptr %st) noinline #0 {{
+    %kind = get clock_kind
+    %base = get clock_base
+    switch i64 %kind, label %manual [ i64 {HOST}, label %host i64 {INSTRUCTIONS}, label %count ]
+manual:
+    ret i64 %base
+count:
+    %horizon = get horizon
+    %left = get left
+    %spent = sub i64 %horizon, %left
+    %counted = lshr i64 %spent, {InstructionClock.SHIFT}
+    %ticks_counted = add i64 %counted, %base
+    ret i64 %ticks_counted
+host:
+    %f_address = get clock_gettime
+    %f = inttoptr i64 %f_address to ptr
+    %timespec = cell timespec_s
+    %none = call i32 %f(i32 {time.CLOCK_MONOTONIC}, ptr %timespec)
+    %s = load volatile i64, ptr %timespec
+    %ns_pointer = cell timespec_ns
+    %ns = load volatile i64, ptr %ns_pointer
+    %whole = mul i64 %s, {FREQUENCY}
+    %part = udiv i64 %ns, {NANOSECONDS}
+    %both = add i64 %whole, %part
+    %ticks = add i64 %both, %base
+    ret i64 %ticks
+}}
+"""
+
+# -- what the host calls ------------------------------------------------------------------------
+
+# Run the hart. If a device has answered, the access that asked is executed again, and gets it.
+RUN = """
+define void @run(ptr %st) #0 {
+    call void @fpu_enter(ptr %st)
+    %none, %status = routine @choose_bank(ptr %st)
+    %spent = get spent
+    put horizon, %spent
+    put left, 0
+    %bank = bank
+    %answered = get answered
+    %resumes = icmp ne i64 %answered, 0
+    br i1 %resumes, label %resume, label %plain
+plain:
+    call preserve_nonecc void @stop(ptr %st, ptr null, i64 0, i64 0, ptr %bank)
+    ret void
+resume:
+    %n = call preserve_mostcc i64 @take_slice(ptr %st)
+    %record = get resume_record
+    %bias = get resume_bias
+    %is_known = icmp ne i64 %record, 0
+    br i1 %is_known, label %again, label %refetch
+again:
+    %rec = inttoptr i64 %record to ptr
+    %f = load ptr, ptr %rec
+    call preserve_nonecc void %f(ptr %st, ptr %rec, i64 %n, i64 %bias, ptr %bank)
+    ret void
+refetch:
+    call preserve_nonecc void @find(ptr %st, ptr null, i64 %n, i64 0, ptr %bank)
+    ret void
+}
+"""
+
+# Take the trap of `cause` and `tval`.
+TAKE_TRAP = """
+define void @take_trap(ptr %st) #0 {
+    %none, %status = routine @trap_entry(ptr %st)
+    ret void
+}
+"""
+
+HANDLERS = (SPENT_HERE, CROSS, DEFERRED_HERE, WAITS, TRAPPED_HERE, TRAP_STORED, FAILED, STOP,
+            GOTO_CHECK, GOTO, FIND, ATTEND, LEAVE, FETCH_MISS, UNDECODED, CROSSING)  # fmt: skip
+
+
+def glue(layout: Layout) -> str:
+    """All of it, as plain LLVM text."""
+    called = (FILL, _flush_all(), _flush_page(layout), forget_code(layout), NEW_PAGE, TAKE_SLICE,
+              TIME, RUN, PREPARE, TAKE_TRAP)  # fmt: skip
+    return expand(layout, "".join((*HANDLERS, *called)))
