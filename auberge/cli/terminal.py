@@ -195,6 +195,7 @@ class Terminal:
             self._guest.type(typed)
         for command in ours:
             if command == LEAVE:
+                self.write(b"\r\n")  # where the shell's prompt will be
                 self._end(0)
             elif command == HELP:
                 self.write(LEGEND.encode())

@@ -1,0 +1,88 @@
+"""A guest in a real terminal: tmux shows what it prints, and the shell after it is as before."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.cli.guests import ECHO, write_elf
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not installed"),
+]
+
+
+class Tmux:
+    """A tmux server of this test's own, with one shell in it."""
+
+    def __init__(self, folder):
+        self.command = ["tmux", "-S", str(folder / "socket"), "-f", os.devnull]
+        self("new-session", "-d", "-x", "90", "-y", "28", "sh")
+
+    def __call__(self, *words):
+        done = subprocess.run([*self.command, *words], capture_output=True, text=True, check=True)
+        return done.stdout
+
+    def type(self, *keys):
+        self("send-keys", *keys)
+
+    def expect(self, text):
+        """Wait until a line of the screen is `text`."""
+        deadline = time.monotonic() + 20
+        while True:
+            screen = self("capture-pane", "-p")
+            if text in [line.rstrip() for line in screen.splitlines()]:
+                return
+            assert time.monotonic() < deadline, f"{text!r} is not on the screen:\n{screen}"
+
+
+@pytest.fixture
+def tmux(tmp_path):
+    server = Tmux(tmp_path)
+    yield server
+    server("kill-server")
+
+
+@pytest.fixture
+def kernel(tmp_path):
+    return write_elf(tmp_path / "echo", "li a0, 0x10000000; li a1, 'E'; sb a1, 0(a0);" + ECHO)
+
+
+def test_keys_echo_and_the_terminal_is_put_back(tmux, kernel, tmp_path):
+    before, after = tmp_path / "before", tmp_path / "after"
+    auberge = f"{sys.executable} -m auberge.cli.main boot --engine reference --kernel {kernel}"
+    tmux.type(f"PS1=; clear; stty -g > {before}; {auberge}; stty -g > {after}; echo done", "Enter")
+    tmux.expect("E")
+    tmux.type("hello", "C-c", "C-z", "C-a", "a", "C-a", "h")
+    tmux.expect("Ctrl-A X       leave: stop the guest")
+    tmux.type("C-a", "x")
+    tmux.expect("done")
+    assert before.read_text() == after.read_text()
+    tmux.type("clear; stty size", "Enter")
+    tmux.expect("28 90")
+
+
+def test_a_guest_that_ends_leaves_the_shell_as_it_was(tmux, kernel):
+    auberge = f"{sys.executable} -m auberge.cli.main boot --engine reference --kernel {kernel}"
+    tmux.type(f"PS1=; clear; {auberge}; echo status $?", "Enter")
+    tmux.expect("E")
+    tmux.type("hallo q")
+    tmux.expect("Ehallo qstatus 0")
+    tmux.type("echo typed", "Enter")
+    tmux.expect("typed")
+
+
+def test_a_killed_guest_leaves_the_shell_as_it_was(tmux, kernel, tmp_path):
+    before, after = tmp_path / "before", tmp_path / "after"
+    auberge = f"{sys.executable} -m auberge.cli.main boot --engine reference --kernel {kernel}"
+    pid = tmp_path / "pid"
+    line = f"sh -c 'echo $$ > {pid}; exec {auberge}'"
+    tmux.type(f"PS1=; clear; stty -g > {before}; {line}; stty -g > {after}; echo done", "Enter")
+    tmux.expect("E")
+    os.kill(int(pid.read_text()), 15)
+    tmux.expect("Edone")
+    assert before.read_text() == after.read_text()
