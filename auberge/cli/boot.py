@@ -68,19 +68,23 @@ def run(args: argparse.Namespace) -> int:
             with open(args.dumpdtb, "wb") as file:
                 file.write(machine.device_tree)
             return 0
-        guest = Guest(
-            machine.console.feed,
-            lambda: machine.console.untaken,
-            machine.resize,
-            lambda: machine.pause() and None,
-        )
-        with terminal.serving(guest):
+        with terminal.serving(as_guest(machine)):
             outcome = machine.run(timeout=args.timeout)
         if args.stats:
             print("\n".join(machine.statistics().lines()), file=sys.stderr)
     if terminal.failure is not None:
         raise terminal.failure
     return status(outcome, terminal.signal)
+
+
+def as_guest(machine: Machine) -> Guest:
+    """The machine as a terminal sees it."""
+
+    def leave() -> None:
+        machine.pause()
+
+    console = machine.console
+    return Guest(console.feed, lambda: console.untaken, machine.resize, leave)
 
 
 def chosen_image(args: argparse.Namespace) -> Image | None:

@@ -35,7 +35,9 @@ def run(args: argparse.Namespace) -> int:
     """Run both; 0 if they agree, 1 if not."""
     names = args.engines.split(",")
     if len(names) != 2:
-        raise Refusal(f"--engines {args.engines}: that is not two names; write reference,interpreter")
+        raise Refusal(
+            f"--engines {args.engines}: that is not two names; write reference,interpreter"
+        )
     if args.insns < 1:
         raise Refusal(f"--insns {args.insns}: nothing to compare; give at least 1")
     image = chosen_image(args)
@@ -70,7 +72,9 @@ def lines(found: Difference, names: list[str]) -> list[str]:
     """The difference for a person: where, which instruction, what each engine made of it."""
     from auberge.isa.riscv.rv64 import rv64  # only to disassemble
 
-    what = disassemble(rv64, found.word, found.pc) if found.word else "(not at its physical address)"
+    what = (
+        disassemble(rv64, found.word, found.pc) if found.word else "(not at its physical address)"
+    )
     shown = [
         f"{names[0]} and {names[1]} differ after {found.instructions:,} instructions, in",
         f"    {found.pc:#x}: {what}",
