@@ -22,7 +22,7 @@ from auberge.engine.clock import Clock, InstructionClock
 from auberge.engine.exits import Exit
 from auberge.engine.state import HartState
 from auberge.engine.waiting import idle
-from auberge.isa.hart import FETCH, LOAD, PC, ZERO, Hart
+from auberge.isa.hart import FETCH, LOAD, PC, STORE, ZERO, Hart
 from auberge.isa.spec import Cell, Csr, Form, Isa, Part
 from auberge.memory.ram import Ram
 
@@ -30,6 +30,7 @@ T = TypeVar("T")
 _watched = cache(Watched)  # 15 ms, and the same for every hart
 ILLEGAL = 2
 TOP = (1 << 64) - 1
+REMEMBERED = 1 << 16  # words whose decoding is kept
 
 
 class _Trapped(Exception):
@@ -84,6 +85,7 @@ class Reference(EngineHart):
         self.registers: dict[tuple[str, int], int] = {}  # pending, as `pending` is for cells
         self.flags = 0  # pending, raised by `fpu`
         self.watched = _watched(isa)
+        self.decoded: dict[int, tuple[Form, dict[str, Bits]]] = {}
         self.walks: dict[tuple[int, str], int] = {}  # translations remembered ...
         self.tables: set[int] = set()  # ... and the words of page tables they depend on
         self.walking = False
@@ -263,18 +265,24 @@ class Reference(EngineHart):
     def fetch_and_execute(self) -> None:
         pc = self.hart["pc"]
         word = self.fetch(pc)
-        form = self.isa.decode(word)
-        if form is None:
+        self.fetched = word
+        known = self.decoded.get(word) or self.decode(word)
+        if known is None:
             self.trap(ILLEGAL, const(word, 64))
         else:
-            self.execute(form, pc, word)
+            form, operands = known
+            self.pending[PC] = self.next_pc = const(pc + form.encoding.length, 64)
+            form.insn.execute(self, **operands)
 
-    def execute(self, form: Form, pc: int, word: int) -> None:
-        self.fetched = word
-        self.pending[PC] = self.next_pc = const(pc + form.encoding.length, 64)
-        operands = form.insn.encoding.operands
-        values = {n: const(v, operands[n].width) for n, v in form.values(word).items()}
-        form.insn.execute(self, **values)
+    def decode(self, word: int) -> tuple[Form, dict[str, Bits]] | None:
+        """The form of a word and its operands, remembered; None if it is reserved."""
+        form = self.isa.decode(word)
+        if form is None:
+            return None
+        if len(self.decoded) >= REMEMBERED:
+            self.decoded.clear()
+        self.decoded[word] = form, form.read(const(word, 32))
+        return self.decoded[word]
 
     def fetch(self, pc: int) -> int:
         """The word at `pc`: 16 bits if that is an instruction, else 32; or the trap."""
@@ -392,15 +400,26 @@ class Reference(EngineHart):
     def load(self, va: Bits, size: int) -> Bits:
         if not self.live:
             return const(0, 8 * size)
-        if not self.hart["answered"] and int(va) & 4095 <= 4096 - size:
-            at = self.translate(int(va), LOAD) - self.ram.base
-            if 0 <= at < self.ram.size:  # the way that needs no text, for speed
-                return const(int.from_bytes(self.ram.view[at : at + size], "little"), 8 * size)
+        pa = self._plain(int(va), size, LOAD)
+        if pa is not None:
+            return self.peek(pa, size)
         return self._slow(slow_load, va, size)[8 * size - 1 : 0]
 
     def store(self, va: Bits, size: int, v: Bits) -> None:
-        if self.live:
+        if not self.live:
+            return
+        pa = self._plain(int(va), size, STORE)
+        if pa is not None:
+            self.poke(pa, size, v)
+        else:
             self._slow(slow_store, va, v.zext(64), size)
+
+    def _plain(self, va: int, size: int, access: str) -> Bits | None:
+        """Where in RAM an access is that has nothing in its way: it needs no text, for speed."""
+        if self.hart["answered"] or va & 4095 > 4096 - size:
+            return None
+        pa = self.translate(va, access)
+        return const(pa, 64) if 0 <= pa - self.ram.base < self.ram.size else None
 
     def place(self, va: Bits, size: int, access: str) -> Bits:
         return self._slow(slow_place, va, size, access) if self.live else ZERO

@@ -88,7 +88,7 @@ class Hart:
 
     def touches(self, watched: dict[Cell, int]) -> bool:
         """Whether this text was seen to write any of these bits."""
-        return any(self.writes.get(cell, 0) & bits for cell, bits in watched.items())
+        return any(watched.get(cell, 0) & bits for cell, bits in self.writes.items())
 
     @property
     def word(self) -> Bits:
