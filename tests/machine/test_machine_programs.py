@@ -260,7 +260,7 @@ def test_two_harts_take_turns(boot):
 
 
 def test_a_run_with_icount_repeats_exactly(boot):
-    """The time at which a spinning guest sees its timer interrupt is printed, and always the same."""
+    """When a spinning guest sees its timer interrupt is printed, and always the same."""
     program = """
         la t0, handler
         csrw mtvec, t0
