@@ -59,7 +59,7 @@ class Outside(NamedTuple):
 
 
 class Machine:
-    """A board `virt` with a kernel in its RAM.
+    """A board with a kernel in its RAM.
 
     `run` belongs to one thread at a time; `pause`, `console.feed` and `resize` are for any. Each
     hart runs on a host thread of its own while `run` lasts, and `run` itself only waits and keeps
@@ -72,11 +72,13 @@ class Machine:
         engines: Kind,
         outside: Outside,
         disks: Callable[[], Sequence[VirtioDevice]] = lambda: (),
+        board: type[Virt] = Virt,
     ) -> None:
         self.configuration = configuration
         self._engines = engines
         self._outside = outside
         self._disks = disks
+        self._make_board = board
         self._bell = Bell()
         self._lock = threading.Lock()  # of devices and hart states: see `_build`
         self._ending = threading.Lock()
@@ -112,7 +114,7 @@ class Machine:
             lambda code: self.end(PoweredOff(code)),
             lambda: self.end(Reset()),
         )
-        self.board = Virt(self.vcpus, ram, self._clock, wiring, self._disks())
+        self.board = self._make_board(self.vcpus, ram, self._clock, wiring, self._disks())
         regions = self.board.regions()
         if configuration.measured:
             regions = [region.counted(self._accesses) for region in regions]
