@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 from auberge.engine import exits
 from auberge.engine.cache import Entry
 from auberge.engine.clock import Clock, InstructionClock
-from auberge.engine.exits import Exit
+from auberge.engine.exits import MMIO_READ, MMIO_WRITE, Exit, MmioRead, MmioWrite
 from auberge.engine.records import PAGE_OF_RECORDS, SLOT
 from auberge.engine.state import HartState, Layout
 from auberge.engine.waiting import idle
 from auberge.memory.arena import Arena
-from auberge.memory.ram import PAGE, Ram
+from auberge.memory.ram import PAGE, PRIVATE, Ram
 
 if TYPE_CHECKING:
     from auberge.engine.reference import Reference
+
+_new = tuple.__new__
 
 POOL = 512  # pages of decoded code that a hart keeps (19 MiB); when all are taken, it begins anew
 
@@ -50,11 +52,11 @@ class Interpreter:
         for name, address in library.addresses.items():
             hart[name] = address
         # One more page than the pool: the scratch page for instructions that lie across two.
-        self._pool = mmap.mmap(-1, (POOL + 2) * PAGE_OF_RECORDS)
+        self._pool = mmap.mmap(-1, (POOL + 2) * PAGE_OF_RECORDS, PRIVATE)
         self._pin = ctypes.c_char.from_buffer(self._pool)
         start = -(-ctypes.addressof(self._pin) // PAGE_OF_RECORDS) * PAGE_OF_RECORDS
         self.scratch, self.pool = start, start + PAGE_OF_RECORDS
-        self._slots = mmap.mmap(-1, max(PAGE, ram.size // PAGE * 8))
+        self._slots = mmap.mmap(-1, max(PAGE, ram.size // PAGE * 8), PRIVATE)
         self._slots_pin = ctypes.c_char.from_buffer(self._slots)
         hart["code_pages"] = ctypes.addressof(self._slots_pin)
         hart["scratch"] = self.scratch
@@ -63,6 +65,7 @@ class Interpreter:
         self._state = ctypes.c_void_p(hart.address)
         offset = hart.layout.offset
         self._words = hart.words
+        self._enter = library.enter
         self._exit, self._reserve, self._left = (
             offset[n] // 8 for n in ("exit", "reserve", "left")
         )
@@ -70,29 +73,36 @@ class Interpreter:
             offset[n] // 8 for n in ("exit_address", "exit_width", "exit_value")
         )
         self._answer, self._answered = offset["answer"] // 8, offset["answered"] // 8
+        self._attention, self._clock_base = offset["attention"] // 8, offset["clock_base"] // 8
+        hart["clock_kind"] = clock.kind
+        self._counting = clock if isinstance(clock, InstructionClock) else None
         self.deferred = self.full = 0
         self._reference: Reference | None = None
 
     def run(self, budget: int) -> Exit:
         """Retire at most `budget` instructions (exactly, if it is `Spent`); say why it stopped."""
-        words, hart = self._words, self.hart
-        hart["clock_kind"], hart["clock_base"] = self.clock.kind, self.clock.base
+        # The way of every device access: words by number, and tuples made without the constructor
+        # of NamedTuple, make it a third shorter (1.0 us instead of 1.5, with `resume`).
+        words = self._words
+        words[self._clock_base] = self.clock.base
         if not words[self._answered]:
-            hart["attention"] = 1
+            words[self._attention] = 1
         while True:
             words[self._reserve] = budget
-            self.library.enter(self._state)
+            self._enter(self._state)
             code = words[self._exit]
-            if code == exits.MMIO_READ:
-                out: Exit | None = exits.MmioRead(words[self._address], words[self._width])
-            elif code == exits.MMIO_WRITE:
-                out = exits.MmioWrite(words[self._address], words[self._width], words[self._value])
+            out: Exit | None
+            if code == MMIO_READ:
+                out = _new(MmioRead, (words[self._address], words[self._width]))
+            elif code == MMIO_WRITE:
+                what = words[self._address], words[self._width], words[self._value]
+                out = _new(MmioWrite, what)
             else:
                 budget = words[self._reserve] + words[self._left]
                 out, budget = self._other(code, budget)
             if out is not None:
-                if isinstance(self.clock, InstructionClock):
-                    self.clock.spent = hart["spent"]
+                if self._counting is not None:
+                    self._counting.spent = self.hart["spent"]
                 return out
 
     def _other(self, code: int, left: int) -> tuple[Exit | None, int]:

@@ -6,7 +6,7 @@ import ctypes
 import mmap
 from collections.abc import Iterator
 
-from auberge.memory.ram import Ram
+from auberge.memory.ram import PRIVATE, Ram
 
 SINK = 32  # where a write to x0 goes: the file of integer registers has one more than the manual's
 TLB_ENTRIES = {"fetch": 256, "load": 512, "store": 512}  # of 16 bytes: tag, addend
@@ -85,7 +85,7 @@ class HartState:
 
     def __init__(self, layout: Layout, reset: dict[str, int], hartid: int = 0) -> None:
         self.layout = layout
-        self._map = mmap.mmap(-1, layout.size)
+        self._map = mmap.mmap(-1, layout.size, PRIVATE)
         self._pin = ctypes.c_char.from_buffer(self._map)
         self.address = ctypes.addressof(self._pin)
         self.words = (ctypes.c_uint64 * (layout.tlb // 8)).from_buffer(self._map)

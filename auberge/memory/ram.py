@@ -8,6 +8,7 @@ import os
 import threading
 
 PAGE = 4096
+PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # no forked child shares it
 
 
 class OutOfRange(Exception):
