@@ -109,8 +109,11 @@ def shell(where: str, command: str, expected: str | None, place: Path) -> None:
 
 
 def matches(expected: str, printed: str) -> bool:
-    """Whether `printed` is `expected`, where `...` stands for anything."""
-    lines = [re.escape(line).replace(r"\.\.\.", ".*") for line in expected.splitlines()]
+    """Whether `printed` is `expected`, where `...` stands for anything and spaces for any spaces."""
+    lines = [re.escape(line).replace(r"\.\.\.", ".*") for line in tidy(expected)]
     pattern = "".join(r"(?s:.*\n)?" if line == ".*" else line + r"\n" for line in lines)
-    tidy = "".join(line.rstrip() + "\n" for line in printed.splitlines())
-    return re.fullmatch(pattern, tidy) is not None
+    return re.fullmatch(pattern, "".join(line + "\n" for line in tidy(printed))) is not None
+
+
+def tidy(text: str) -> list[str]:
+    return [" ".join(line.split()) for line in text.splitlines()]
