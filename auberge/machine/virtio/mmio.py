@@ -301,7 +301,6 @@ class VirtioMmio:
 
     def _need_reset(self) -> None:
         """2.1.2: say that the device is in a state only a reset gets it out of, and stop."""
-        self._queues = list(self.state.queues)
         self._live.clear()
         self._status |= DEVICE_NEEDS_RESET
         self.config_changed()

@@ -163,7 +163,7 @@ class Queue:
                 if indirect or flags & NEXT or not self.features & F_INDIRECT_DESC:
                     raise QueueError("an indirect table where none may be")
                 entries, rest = divmod(length, 16)
-                if rest or not 0 < entries <= self._longest:
+                if rest or entries > self._longest:
                     raise QueueError(f"an indirect table of {length} bytes")
                 table = self._at(address, length)
                 index = 0

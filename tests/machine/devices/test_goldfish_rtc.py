@@ -98,6 +98,8 @@ def test_a_disabled_alarm_is_heard_when_enabled(bench):
     assert not bench.irq
     bench.write(IRQ_ENABLED, 1)
     assert bench.irq
+    bench.write(IRQ_ENABLED, 0)
+    assert not bench.irq
 
 
 def test_a_cleared_alarm_never_rings(bench):

@@ -30,6 +30,7 @@ def test_what_is_transmitted_goes_to_the_sink(bench):
 def test_what_is_received_fills_the_buffers_that_wait(bench):
     _, first = bench.receive.add(writable=[4])
     _, second = bench.receive.add(writable=[4, 4])
+    bench.receive.add(writable=[4])
     bench.receive.notify()
     assert bench.receive.finished() == []
     assert not bench.driver.irq

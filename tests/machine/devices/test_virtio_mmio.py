@@ -264,6 +264,15 @@ def test_a_restored_transport_goes_on_as_the_first_would(driver):
     assert twin.memory.bytes == driver.memory.bytes
 
 
+def test_a_queue_of_a_restored_transport_begins_again_when_made_ready(driver):
+    driver.rings[0].request(writable=[8])
+    twin = driver.restored(entropy())
+    twin.write(0x44, 0)
+    twin.rings[0].added = twin.rings[0].taken = 0
+    twin.set_up(twin.rings[0])
+    assert twin.rings[0].request(writable=[1]) == (1, b"\1")
+
+
 def test_a_restored_transport_still_needs_its_reset(driver):
     driver.rings[0].offer(99)
     driver.rings[0].notify()

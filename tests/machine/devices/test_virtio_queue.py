@@ -113,6 +113,9 @@ def broken(driver):
     ring.notify()
     assert driver.read(0x70) == 15 | 64
     assert ring.finished() == []
+    driver.acknowledge()
+    ring.notify()
+    assert not driver.irq, "a device that needs a reset looks at nothing"
     driver.start(INDIRECT_DESC)
     driver.rings[0].add([b"still there"])
     driver.rings[0].notify()
@@ -128,7 +131,16 @@ def test_a_hostile_chain_stops_the_device(driver, descriptors):
 
 def test_indirect_inside_indirect_stops_the_device(driver):
     describe(driver, 0, TABLE, 16, INDIRECT)
-    describe(driver, 0, TABLE, 16, INDIRECT, table=TABLE)
+    describe(driver, 0, TABLE + 16, 16, INDIRECT, table=TABLE)
+    describe(driver, 0, BASE, 1, 0, table=TABLE + 16)
+    broken(driver)
+
+
+def test_a_chain_longer_than_the_queue_stops_the_device(driver):
+    describe(driver, 0, BASE, 1, NEXT, 1)
+    describe(driver, 1, TABLE, 16 * 16, INDIRECT)
+    for number in range(16):
+        describe(driver, number, BASE, 1, NEXT if number < 15 else 0, number + 1, table=TABLE)
     broken(driver)
 
 
@@ -151,12 +163,14 @@ def test_a_head_out_of_the_table_stops_the_device(driver, head):
 
 
 def test_more_chains_than_the_ring_has_stop_the_device(driver):
-    driver.rings[0].added = 16
+    describe(driver, 0, BASE, 1, 0)
+    driver.rings[0].added = 16  # and broken() adds one
     broken(driver)
 
 
 def test_a_wrapped_ring_stops_the_device(driver):
     driver.rings[0].request([b"x"])
+    describe(driver, 0, BASE, 1, 0)
     driver.rings[0].added = 0xFFFE
     broken(driver)
 
