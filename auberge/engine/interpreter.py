@@ -82,7 +82,7 @@ class Interpreter:
     def run(self, budget: int) -> Exit:
         """Retire at most `budget` instructions (exactly, if it is `Spent`); say why it stopped."""
         # The way of every device access: words by number, and tuples made without the constructor
-        # of NamedTuple, make it a third shorter (1.0 us instead of 1.5, with `resume`).
+        # of NamedTuple, make it 40 % shorter (0.9 us instead of 1.5, with `resume`).
         words = self._words
         words[self._clock_base] = self.clock.base
         if not words[self._answered]:
