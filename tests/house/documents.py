@@ -109,7 +109,7 @@ def shell(where: str, command: str, expected: str | None, place: Path) -> None:
 
 
 def matches(expected: str, printed: str) -> bool:
-    """Whether `printed` is `expected`, where `...` stands for anything and spaces for any spaces."""
+    """Whether `printed` is `expected`, `...` being anything and spaces any spaces."""
     lines = [re.escape(line).replace(r"\.\.\.", ".*") for line in tidy(expected)]
     pattern = "".join(r"(?s:.*\n)?" if line == ".*" else line + r"\n" for line in lines)
     return re.fullmatch(pattern, "".join(line + "\n" for line in tidy(printed))) is not None
