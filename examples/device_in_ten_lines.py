@@ -19,13 +19,12 @@ class Squarer:
         self.state = value
 
 
-dev, ram, engines = Squarer(), Ram(0x8000_0000, 4096), choose("auto")
-bus = Bus([Region("squarer", 0x1000_0000, 8, frozenset({8}), dev.read, dev.write)])
+device, ram = Squarer(), Ram(0x8000_0000, 4096)
+bus = Bus([Region("squarer", 0x1000_0000, 8, frozenset({8}), device.read, device.write)])
 ram.write(ram.base, assemble(rv64, "lui t0, 0x10000; sd sp, (t0); ld a0, (t0)", ram.base))
-hart = engines.hart(0)
-hart["pc"], hart.x[2] = ram.base, 12
-engine = engines.engine(hart, ram, ManualClock())
+engine = choose("auto").engine(choose("auto").hart(0), ram, ManualClock())
+engine.hart["pc"], engine.hart.x[2] = ram.base, 12
 while isinstance(exit := engine.run(3), MmioRead | MmioWrite):
     answer = bus.read(*exit) if isinstance(exit, MmioRead) else 0 if bus.write(*exit) else None
     engine.resume(answer)  # None is an access fault
-print(hart.x[10])  # 144
+print(engine.hart.x[10])  # 144
