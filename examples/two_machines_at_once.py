@@ -16,8 +16,7 @@ def work(name: str) -> None:
     ) as machine:
         machine.console.expect("# ", timeout=120)
         machine.console.send(f"hostname {name}; echo $(hostname) counted to $(seq 9999 | wc -l)\n")
-        machine.console.expect("9999\r\n", timeout=120)
-        print(machine.console.output.splitlines()[-2])
+        print(machine.console.expect("9999\r\n", timeout=120).splitlines()[-1])
 
 
 begin = time.monotonic()
