@@ -1,4 +1,4 @@
-"""A small machine for random programs: handlers, page tables, data; all from a seed and some words."""
+"""A small machine for random programs: handlers, tables and data, from a seed and some words."""
 
 import random
 import struct
@@ -38,6 +38,7 @@ def nop() -> int:
 
 def handler(epc: str, scratch: str, back: str) -> list[int]:
     """Go on at the next sixteen bytes, wherever the trap came from."""
+
     def csr(name: str, number: str, rd: int = 0, rs1: int = 0) -> int:
         return asm(name, rd=rd, rs1=rs1, csr=NUMBER[number])
 
@@ -61,10 +62,13 @@ class World:
         priv = r.choice([0, 1, 1, 3])
         for name, value in {
             "priv": priv, "pc": CODE, "satp": SATP, "mtvec": M_HANDLER, "stvec": S_HANDLER,
-            "mscratch": CODE + 32, "sscratch": CODE + 32, "medeleg": r.choice([0, 0xB3FF, 0xB1FF, 0x100]),
-            "mideleg": r.choice([0, 0x222]), "mie": r.choice([0, 0xAAA]), "mip": r.choice([0, 2, 0x22]),
+            "mscratch": CODE + 32, "sscratch": CODE + 32,
+            "medeleg": r.choice([0, 0xB3FF, 0xB1FF, 0x100]),
+            "mideleg": r.choice([0, 0x222]), "mie": r.choice([0, 0xAAA]),
+            "mip": r.choice([0, 2, 0x22]),
             "pmpcfg0": 0x1F, "pmpaddr0": (1 << 54) - 1, "mcounteren": r.choice([0, 7]),
-            "scounteren": r.choice([0, 7]), "menvcfg": r.choice([0, 1 << 63, 1 << 61, 3 << 61 | 1 << 63]),
+            "scounteren": r.choice([0, 7]),
+            "menvcfg": r.choice([0, 1 << 63, 1 << 61, 3 << 61 | 1 << 63]),
             "stimecmp": r.choice([2**64 - 1, 0, 3, 9]), "frm": r.choice([0, 1, 2, 3, 4, 0, 5]),
         }.items():  # fmt: skip
             hart[name] = value
@@ -95,14 +99,15 @@ class World:
         for i in range(32):
             hart.f[i] = r.choice(FLOATS) if i % 2 else r.getrandbits(64)
         bases = [DATA + 0x800 + r.randrange(16) * 4096, DATA + 0x3FF8, DATA + 0x5FFC,
-                 (BASE + (1 << 30)) + DATA - BASE, r.choice([DATA + 0x1803, 1 << 30, 2 << 38, DEVICE]),
+                 (BASE + (1 << 30)) + DATA - BASE,
+                 r.choice([DATA + 0x1803, 1 << 30, 2 << 38, DEVICE]),
                  L0 + 8 * (DATA - BASE >> 12) + 64, DATA >> 2 | 0xD7]  # fmt: skip
         for i, value in enumerate(bases):
             hart.x[16 + i] = value
         hart.x[23], hart.x[24], hart.x[25] = SATP, 0xC0000, 2 << 20
 
     def code_is_whole(self) -> bool:
-        """Whether handlers and program are as they were: without `fence.i`, new code may be unseen."""
+        """Whether handlers and program are unchanged; without `fence.i`, new code may be unseen."""
         return self.ram.read(BASE, ROOT - BASE) == self.code
 
     def put(self, at: int, words: list[int]) -> None:
@@ -121,7 +126,9 @@ class World:
             out = self.engine.run(left)
             if isinstance(out, MmioRead):
                 refuses = out.address & 8
-                self.engine.resume(None if refuses else out.address * 0x0101_0101_0101_0101 & 2**64 - 1)
+                self.engine.resume(
+                    None if refuses else out.address * 0x0101_0101_0101_0101 & 2**64 - 1
+                )
             elif isinstance(out, MmioWrite):
                 self.engine.resume(None if out.address & 8 else 0)
             elif not isinstance(out, Idle):
@@ -141,15 +148,16 @@ OTHERS = sorted(
 
 
 def word(kind: int, a: int, b: int, c: int, bits: int) -> list[int]:
-    """A random instruction that keeps the world's rules: bases stay; code and tables are not hit."""
+    """A random instruction that keeps the rules: bases stay; code and tables are not hit."""
     rd, rs, base, off = a % 16, b % 16, 16 + c % 5, 8 * (bits % 32) - 128 + (bits % 97 == 0)
     number = SAFE_CSRS[bits % len(SAFE_CSRS)]
     match kind:
         case 0 | 1 | 2:
             name = OTHERS[bits // 7 % len(OTHERS)]
-            atomic = name.startswith(("amo", "lr.", "sc."))
+            atomic = name.startswith(("amo", "lr.", "sc.", "cbo."))
             fields = {"rd": rd, "rs1": base if name in MEMORY or atomic else rs, "rs2": c % 16,
-                      "rs3": a % 32, "rm": bits % 8, "imm": off if name in MEMORY else bits % 4096 - 2048,
+                      "rs3": a % 32, "rm": bits % 8,
+                      "imm": off if name in MEMORY else bits % 4096 - 2048,
                       "shamt": bits % 32}  # fmt: skip
             if name in ("lui", "auipc"):
                 fields["imm"] = (bits % 2**20 - 2**19) << 12
@@ -168,7 +176,10 @@ def word(kind: int, a: int, b: int, c: int, bits: int) -> list[int]:
         case 8:
             return [asm("jal", rd=rd, offset=8)]
         case 9:
-            return [asm("sd", rs1=21, rs2=22, imm=8 * (a % 8)), asm("sfence.vma", rs1=[0, base][b % 2])]
+            return [
+                asm("sd", rs1=21, rs2=22, imm=8 * (a % 8)),
+                asm("sfence.vma", rs1=[0, base][b % 2]),
+            ]
         case 10:
             return [asm("csrrw", csr=NUMBER["satp"], rs1=[23, 0][a % 2])]
         case 11:

@@ -1,0 +1,55 @@
+"""Random programs in random worlds do the same on the native interpreter as on the reference."""
+
+import pytest
+
+from auberge.engine.lockstep import Difference, first_difference
+from auberge.isa.disassembler import disassemble
+from auberge.isa.riscv.rv64 import rv64
+from tests.engine.world import World, maker, program
+
+BUDGET, STRIDE = 150, 50
+
+
+def difference(seed: int) -> Difference | None:
+    """The first, unless the program changed its own code: what executes then is not defined."""
+    words = program(seed)
+    makers = maker("reference", seed, words), maker("interpreter", seed, words)
+    wrong = first_difference(*makers, BUDGET, STRIDE)
+    if wrong is not None:
+        world = World("reference", seed, words)
+        world.run(BUDGET)
+        if not world.code_is_whole():
+            return None
+    return wrong
+
+
+def complaint(seed: int, wrong: Difference) -> str:
+    """What a person needs who is to find the reason."""
+    values = "\n".join(
+        f"  {name}: {one:#x} and {two:#x}"
+        if isinstance(one, int) and isinstance(two, int)
+        else f"  {name}: {one} and {two}"
+        for name, (one, two) in wrong.values.items()
+    )
+    return (
+        f"seed {seed}: after {wrong.instructions} instructions, at {wrong.pc:#x} "
+        f"{disassemble(rv64, wrong.word)}, reference and interpreter have\n{values}\n"
+        f"again: python -c 'from tests.engine.test_engines_agree import difference; "
+        f"print(difference({seed}))'"
+    )
+
+
+def agree(seeds: range) -> None:
+    for seed in seeds:
+        wrong = difference(seed)
+        assert wrong is None, complaint(seed, wrong)
+
+
+def test_few_random_programs() -> None:
+    agree(range(6))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(1000, 1400, 50))
+def test_random_programs(first: int) -> None:
+    agree(range(first, first + 50))
