@@ -41,22 +41,37 @@ def dotted(path: Path) -> tuple[str, ...]:
     return parts[:-1] if parts[-1] == "__init__" else parts
 
 
-def imports(path: Path) -> Iterator[tuple[int, str]]:
-    """Every module that `path` names in an import, wherever in the file, with its line."""
+def imports(path: Path, typing: bool = True) -> Iterator[tuple[int, str]]:
+    """What `path` names in its imports, wherever in the file, with the line: modules and the names
+    taken from them (which may be modules as well). Without `typing`, not what only types need."""
     for node in ast.walk(tree(path)):
+        if not typing and node_line(node) in lines_for_types(path):
+            continue
         match node:
             case ast.Import(names=names):
                 yield from ((node.lineno, name.name) for name in names)
-            case ast.ImportFrom(module=module, names=names, level=0):
-                assert module is not None
-                yield node.lineno, module
-                if module == "auberge":
-                    yield from ((node.lineno, f"auberge.{name.name}") for name in names)
-            case ast.ImportFrom(module=module, level=level):
+            case ast.ImportFrom(module=module, names=names, level=level):
                 package = dotted(path)[
                     : -level if path.name != "__init__.py" else 1 - level or None
                 ]
-                yield node.lineno, ".".join([*package, *filter(None, [module])])
+                base = ".".join([*(package if level else ()), *filter(None, [module])])
+                yield node.lineno, base
+                yield from ((node.lineno, f"{base}.{name.name}") for name in names)
+
+
+def node_line(node: ast.AST) -> int:
+    return getattr(node, "lineno", 0)
+
+
+@cache
+def lines_for_types(path: Path) -> frozenset[int]:
+    """The lines under `if TYPE_CHECKING:`."""
+    return frozenset(
+        line
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for line in range(node.lineno, (node.end_lineno or 0) + 1)
+    )
 
 
 def imported_rooms(path: Path) -> Iterator[tuple[int, str]]:

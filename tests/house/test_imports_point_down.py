@@ -14,7 +14,7 @@ MEANINGLESS = {"utils", "common", "core", "base", "helpers", "manager"}
 
 def violations(path):
     here = room(path)
-    for line, there in imported_rooms(path):
+    for line, there in dict.fromkeys(imported_rooms(path)):
         if here in (DOOR, there) or there in CELLAR:
             continue
         if here in CELLAR or FLOOR[there] >= FLOOR[here]:
