@@ -14,6 +14,7 @@ from auberge.isa.spec import Cell, Isa
 ACCESS_FAULT = {FETCH: 1, LOAD: 5, STORE: 7}
 MISALIGNED = {LOAD: 4, STORE: 6}
 SIZES = (1, 2, 4, 8)
+BLOCK = 64  # bytes of the one larger place: a cache block that is stored to
 LONGEST_SLICE = 1 << 15  # instructions between two looks at the clock: some 60 us
 
 ANSWERED, ANSWER = Cell("answered"), Cell("answer")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from auberge.engine import fpu
 from auberge.engine.access import (
+    BLOCK,
     SIZES,
     choose_bank,
     slice_of_budget,
@@ -67,6 +68,7 @@ def slow_texts(context: Context) -> list[tuple[str, Callable[..., None], *tuple[
         texts.append((f"store_{size}", slow_store, size))
     for size in SIZES[2:]:
         texts += [(f"place_{access}_{size}", slow_place, size, access) for access in (LOAD, STORE)]
+    texts.append((f"place_{STORE}_{BLOCK}", slow_place, BLOCK, STORE))
     texts.append(("choose_bank", choose_bank, context.watched, context.layout.bank_size))
     texts.append(("slice", slice_of_budget))
     return texts

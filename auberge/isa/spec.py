@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from auberge.isa.hart import Hart
 
 ALL = MASK[64]
+CATEGORIES = "imafdqlcbkjtpvh"  # of Z extensions, by their second letter, in canonical order
 
 
 # -- state --------------------------------------------------------------------------------------
@@ -495,10 +496,16 @@ class Isa:
         return self._near
 
     def isa_string(self) -> str:
-        """The extensions as the device tree and `-march` write them: `rv64imafdc_zicsr_...`."""
+        """The extensions as the device tree and `-march` write them: `rv64imafdc_zicsr_...`.
+
+        Volume I, "ISA Extension Naming Conventions": single letters, then Z by category and name,
+        then S by name. Two letters are the name of a privilege level, which the string leaves out.
+        """
         names = [e.name.lower() for e in self.extensions]
         single = "".join(n for n in names if len(n) == 1)
-        return "_".join([self.name + single, *(n for n in names if len(n) > 1)])
+        z = sorted((CATEGORIES.index(n[1]), n) for n in names if n[0] == "z")
+        s = sorted(n for n in names if n[0] == "s" and len(n) > 2)
+        return "_".join([self.name + single, *(n for _, n in z), *s])
 
     def __getitem__(self, name: str) -> Insn:
         return self.insns[name]

@@ -44,7 +44,8 @@ HANDOVER = {
     "priv": 1,
     "medeleg": 0xB1FF,  # all but calls from S and M
     "mideleg": 0x222,  # SSI, STI, SEI
-    "menvcfg": 1 << 63 | 1 << 61,  # STCE, ADUE: Sstc and Svadu are on
+    # STCE, PBMTE, ADUE, CBZE, CBCFE, CBIE: Sstc, Svpbmt, Svadu, Zicboz and Zicbom are on
+    "menvcfg": 7 << 61 | 0xF0,
     "mcounteren": 7,
     "scounteren": 7,
     "pmpcfg0": 0x1F,  # one entry: all memory may be read, written and executed

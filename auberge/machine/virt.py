@@ -40,6 +40,7 @@ MOST_HARTS = 8
 LEAST_MEMORY = 1 << 20
 MOST_MEMORY = 1 << 40
 
+CACHE_BLOCK = 64  # bytes, of the cbo instructions
 MMU = "riscv,sv57"  # the longest of the modes that satp takes
 
 # Volume II, table 3.6: a hart's interrupts, as inputs of its mip and in the device tree
@@ -229,6 +230,9 @@ class Virt:
             "riscv,isa-extensions": (*letters, *others),
             "mmu-type": MMU,
         }
+        for extension, name in (("zicbom", "cbom"), ("zicboz", "cboz")):
+            if extension in others:
+                cpu[f"riscv,{name}-block-size"] = CACHE_BLOCK
         controller: dict[str, Property] = {
             "#interrupt-cells": 1,
             "#address-cells": 0,

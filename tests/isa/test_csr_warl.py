@@ -22,7 +22,7 @@ EXTREMES = {
     "mscratch": (0, ALL), "sscratch": (0, ALL),
     "mepc": (0, ALL - 1), "sepc": (0, ALL - 1),
     "mcause": (0, ALL), "scause": (0, ALL), "mtval": (0, ALL), "stval": (0, ALL),
-    "menvcfg": (0, 1 << 63 | 1 << 61 | 1), "senvcfg": (0, 1),
+    "menvcfg": (0, 7 << 61 | 0xF1), "senvcfg": (0, 0xF1),
     "mcountinhibit": (0, 5),
     "pmpcfg0": (0, 0x9F9F9F9F9F9F9F9F), "pmpcfg2": (0, 0x9F9F9F9F9F9F9F9F),
     "pmpaddr0": (0, (1 << 54) - 1 & ~0x3FF), "pmpaddr15": (0, (1 << 54) - 1 & ~0x3FF),
@@ -68,6 +68,15 @@ def test_the_tables_name_every_register() -> None:
     hpm = {f"hpmcounter{n}" for n in range(3, 32)}
     others = {f"pmpaddr{n}" for n in range(1, 15)}  # as pmpaddr0 and pmpaddr15: see test_pmp
     assert set(EXTREMES) | set(ZEROS) | set(COUNT) | hpm | others == set(NUMBER)
+
+
+@pytest.mark.parametrize("name", ["menvcfg", "senvcfg"])
+@pytest.mark.parametrize("old", [0, 1, 3])
+def test_cbie_2_keeps_the_value_before(name: str, old: int) -> None:
+    bench = Bench()
+    bench.write(name, old << 4)
+    bench.write(name, 2 << 4 | 0x41)
+    assert bench.read(name) == old << 4 | 0x41
 
 
 @pytest.mark.parametrize("old", [0, 1, 3])

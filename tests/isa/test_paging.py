@@ -14,6 +14,7 @@ pytestmark = pytest.mark.usefixtures("each_engine")
 V, R, W, X, USER, G, A, D = (1 << n for n in range(8))
 RWX, USED = R | W | X, A | D
 XL, MPRV, SUM, MXR, ADUE = 2 << 34 | 2 << 32, 1 << 17, 1 << 18, 1 << 19, 1 << 61
+PBMTE, NAPOT = 1 << 62, 1 << 63
 MPP = 11
 LEVELS = {8: 3, 9: 4, 10: 5}  # satp.MODE of Sv39, Sv48, Sv57
 ACCESSES = ("fetch", "load", "store")
@@ -128,7 +129,7 @@ def test_an_invalid_pte_at_any_level(mode: int, level: int, access: str) -> None
 @EACH_LEVEL
 @EACH_ACCESS
 def test_reserved_bits_at_any_level(mode: int, level: int, access: str) -> None:
-    for bit in (54, 60, 61, 63):  # 4.4.1: reserved; Svpbmt and Svnapot would use some
+    for bit in (54, 60, 61, 63):  # 4.4.1: reserved; Svpbmt is off, and this is no NAPOT
         bench = Paged(mode)
         bench.change(level, to=1 << bit)
         assert bench.page_fault(access)
@@ -175,6 +176,82 @@ def test_a_superpage_is_aligned(mode: int, level: int, access: str) -> None:
     for bit in range(10, 10 + 9 * level):
         bench.map(AT, 0, V | RWX | USED | 1 << bit, level)
         assert bench.page_fault(access)
+
+
+@EACH_LEVEL
+@EACH_ACCESS
+def test_memory_types_are_of_leaves_and_if_they_are_on(mode: int, level: int, access: str) -> None:
+    """Volume II, chapter 6."""
+    for on, kind in product((0, 1), range(4)):
+        bench = Paged(mode, menvcfg=on * PBMTE)
+        bench.change(level, to=kind << 61)
+        if kind == 0 or level == 0 and on and kind != 3:
+            assert bench.access(access) is None
+        else:
+            assert bench.page_fault(access)
+
+
+def test_switching_memory_types_off_takes_back_what_used_them() -> None:
+    bench = Paged(priv=M, mstatus=XL | MPRV | S << MPP, menvcfg=PBMTE)
+    bench.change(0, to=1 << 61)
+    bench.hart.x[10] = AT
+    load = rv64["lw"].encode(rd=11, rs1=10, imm=0)
+    off = rv64["csrrw"].encode(rd=0, csr=0x30A, rs1=0)
+    bench.put(load, off, load)
+    bench.step(2)
+    assert bench.trap(CODE + 8) is None
+    bench.step(1)
+    assert bench.trap(CODE + 8) == Trap(M, PAGE_FAULT["load"], AT)
+
+
+@MODES
+def test_sixteen_pages_as_one(mode: int) -> None:
+    """Volume II, chapter 5: each of the 64 KiB is where its own bits say."""
+    at = AT & ~0xFFFF
+    bench = Paged(mode, va=at)
+    for page in range(16):
+        bench.map(at + 4096 * page, DATA & ~0xFFFF | 0x8000, NAPOT | V | RWX | USED)
+        bench.ram.write(DATA + 4096 * page, page.to_bytes(8, "little"))
+        bench.ram.write(DATA + 4096 * page + 8, NOP.to_bytes(4, "little"))
+    for page in range(16):
+        assert bench.access("load", at + 4096 * page) is None
+        assert bench.hart.x[11] == page
+        assert bench.access("store", at + 4096 * page + 16) is None
+        assert bench.ram.read(DATA + 4096 * page + 16, 8) == page.to_bytes(8, "little")
+        assert bench.access("fetch", at + 4096 * page + 8) is None
+
+
+@EACH_ACCESS
+def test_other_sizes_of_contiguity_are_reserved(access: str) -> None:
+    """Chapter 5, table 5.1."""
+    for low in set(range(16)) - {8}:
+        bench = Paged()
+        bench.map(AT, DATA & ~0xFFFF | low << 12, NAPOT | V | RWX | USED)
+        assert bench.page_fault(access)
+
+
+@pytest.mark.parametrize("level", [1, 2])
+@EACH_ACCESS
+def test_a_superpage_is_not_contiguous_with_others(access: str, level: int) -> None:
+    bench = Paged()
+    bench.map(AT, 0x8000, NAPOT | V | RWX | USED, level)
+    assert bench.page_fault(access)
+
+
+@pytest.mark.parametrize("fence", ["sfence.vma", "sinval.vma"])
+def test_a_fence_of_one_address_covers_its_sixteen_pages(fence: str) -> None:
+    bench = Paged(priv=M, mstatus=XL | MPRV | S << MPP)
+    at = AT & ~0xFFFF
+    for page in range(2):
+        bench.map(at + 4096 * page, DATA & ~0xFFFF | 0x8000, NAPOT | V | RWX | USED)
+    bench.hart.x[10], bench.hart.x[12] = at, at + 4096
+    load = rv64["lw"].encode(rd=11, rs1=12, imm=0)
+    bench.put(load, rv64[fence].encode(rs1=10, rs2=0), load)
+    bench.step()
+    assert bench.hart.x[11] == NOP
+    bench.ram.write(bench.entry(at + 4096, 0), (0).to_bytes(8, "little"))
+    bench.step(2)
+    assert bench.trap(CODE + 8) == Trap(M, PAGE_FAULT["load"], at + 4096)
 
 
 @MODES

@@ -54,7 +54,7 @@ class FakeKind:
     """Makes an engine with each hart's script; reboots begin the scripts again."""
 
     name = "fake"
-    isa_string = "rv64imafdc_zicsr_sstc"
+    isa_string = "rv64imafdc_zicboz_zicsr_sstc"
 
     def __init__(self, *scripts):
         self.scripts = scripts

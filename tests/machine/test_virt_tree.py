@@ -88,9 +88,11 @@ def test_what_the_kernel_is_told(blob):
     assert len(nodes["/chosen"]["rng-seed"]) == 64
     assert "linux,initrd-start" not in nodes["/chosen"]
     cpu = nodes["/cpus/cpu@1"]
-    assert cpu["riscv,isa"] == b"rv64imafdc_zicsr_sstc\0"
+    assert cpu["riscv,isa"] == b"rv64imafdc_zicboz_zicsr_sstc\0"
     assert cpu["riscv,isa-base"] == b"rv64i\0"
-    assert cpu["riscv,isa-extensions"] == b"i\0m\0a\0f\0d\0c\0zicsr\0sstc\0"
+    assert cpu["riscv,isa-extensions"] == b"i\0m\0a\0f\0d\0c\0zicboz\0zicsr\0sstc\0"
+    assert cells(cpu["riscv,cboz-block-size"]) == (64,)
+    assert "riscv,cbom-block-size" not in cpu  # no such extension
     assert cpu["mmu-type"] == b"riscv,sv57\0"
 
 

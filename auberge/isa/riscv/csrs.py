@@ -76,6 +76,17 @@ tdata2 = Csr("tdata2", 0x7A2, of=mhartid, window=0)
 
 
 # -- supervisor trap setup and handling (4.1) ---------------------------------------------------
+class Envcfg(Csr):
+    """3.1.18, 4.1.10: what the next lower mode may do; CBIE, CBCFE, CBZE are for zicbo.py."""
+
+    FIOM, CBIE, CBCFE, CBZE = Field(0), Field(5, 4), Field(6), Field(7)
+
+
+def _cbie_is_known(old: Bits, new: Bits) -> Bits:
+    """Volume I, 20240411, chapter 19: CBIE is WARL; 2 is reserved."""
+    return select(new[5:4].eq(2), new.insert(5, 4, old[5:4]), new)
+
+
 class Satp(Csr):
     """4.1.11"""
 
@@ -94,7 +105,7 @@ sscratch = Csr("sscratch", 0x140)
 sepc = Csr("sepc", 0x141, writable=~1)
 scause = Csr("scause", 0x142)
 stval = Csr("stval", 0x143)
-senvcfg = Csr("senvcfg", 0x10A, writable=1)  # 4.1.10: FIOM
+senvcfg = Envcfg("senvcfg", 0x10A, writable=0xF1, legal=_cbie_is_known)
 satp = Satp("satp", 0x180, legal=_mode_is_supported)
 
 
@@ -199,10 +210,10 @@ class Stimecmp(Csr):
             h[mip.STI] = ~h.time().ult(new)
 
 
-class Menvcfg(Csr):
+class Menvcfg(Envcfg):
     """3.1.18. STCE hands mip.STIP from software to stimecmp, and takes it back cleared."""
 
-    FIOM, ADUE, STCE = Field(0), Field(61), Field(63)
+    ADUE, PBMTE, STCE = Field(61), Field(62), Field(63)
 
     def put(self, h: Hart, new: Bits) -> None:
         super().put(h, new)
@@ -210,7 +221,7 @@ class Menvcfg(Csr):
         h[mip.STI] = select(new[63], ~h.time().ult(h[STIMECMP]), by_software)
 
 
-menvcfg = Menvcfg("menvcfg", 0x30A, writable=1 << 63 | 1 << 61 | 1, rare=True)
+menvcfg = Menvcfg("menvcfg", 0x30A, writable=7 << 61 | 0xF1, legal=_cbie_is_known, rare=True)
 mie = Interrupts("mie", 0x304, writable=0xAAA)
 mip = Mip("mip", 0x344, writable=SUPERVISOR_INTERRUPTS)
 sie = Sie("sie", 0x104, of=mie, window=SUPERVISOR_INTERRUPTS)

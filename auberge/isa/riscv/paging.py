@@ -1,7 +1,7 @@
 """Virtual memory: Sv39, Sv48 and Sv57. Sections: Volume II, version 20211203.
 
 The routines `translate_fetch`, `translate_load` and `translate_store` answer the physical address
-of a virtual one, or trap.
+of a virtual one, or trap; `translate_block` likewise, for cache blocks.
 """
 
 from auberge.bits.bits import Bits, concat, const, select
@@ -16,18 +16,20 @@ SV39, SV48, SV57 = 8, 9, 10  # 4.1.11, table 4.4
 supervisor = rv64.extension("Ss", "1.12", "Supervisor-Level ISA")
 svadu = rv64.extension("Svadu", "1.0", "Hardware Updating of A/D Bits")
 svinval = rv64.extension("Svinval", "1.0", "Fine-Grained Address-Translation Cache Invalidation")
+svnapot = rv64.extension("Svnapot", "1.0", "NAPOT Translation Contiguity")
+svpbmt = rv64.extension("Svpbmt", "1.0", "Page-Based Memory Types")
 
 
-def walk(h: Hart, va: Bits, access: str) -> None:
+def walk(h: Hart, va: Bits, access: str, routine: str, faults_as: str) -> None:
     """4.3.2, 4.4 - 4.6. Levels are known to Python; smaller modes pass over the highest two."""
 
     def page_fault_when(wrong: Bits) -> None:
         with h.when(wrong):
-            h.trap(PAGE_FAULT[access], va)
+            h.trap(PAGE_FAULT[faults_as], va)
 
     def access_fault_when(wrong: Bits) -> None:
         with h.when(wrong):
-            h.trap(ACCESS_FAULT[access], va)
+            h.trap(ACCESS_FAULT[faults_as], va)
 
     def protected(pa: Bits, kind: str, mode: Bits) -> Bits:
         return h.call("pmp", pa, const(PERMISSION[kind], 64), mode.zext(64)).eq(0)
@@ -50,8 +52,14 @@ def walk(h: Hart, va: Bits, access: str) -> None:
         valid, readable, writable, executable, user, _, accessed, dirty = (
             pte[bit] for bit in range(8)
         )
-        page_fault_when(~valid | ~readable & writable | pte[63:54].ne(0))
+        napot, memory_type = pte[63], pte[62:61]
+        page_fault_when(~valid | ~readable & writable | pte[60:54].ne(0))
         leaf = readable | executable
+        # Chapter 6, Svpbmt: of a leaf, if it is on; 3 is reserved. All memory is of one type here.
+        allowed_types = select(h[menvcfg.PBMTE], memory_type.ne(3), memory_type.eq(0))
+        # Chapter 5, Svnapot, table 5.1: of a leaf for 64 KiB, at level 0
+        allowed_napot = ~napot | (pte[13:10].eq(8) if level == 0 else const(0, 1))
+        page_fault_when(select(leaf, ~allowed_types | ~allowed_napot, pte[63:61].ne(0)))
         with h.when(leaf):
             if access == FETCH:
                 allowed, to_s = executable, ~user
@@ -65,6 +73,8 @@ def walk(h: Hart, va: Bits, access: str) -> None:
             stale = used.ne(pte)
             page_fault_when(stale & ~h[menvcfg.ADUE])
             pa = concat(pte[53 : low - 2], va[low - 1 : 0]).zext(64)
+            if level == 0:  # "the address bits vpn[i]... replace the low bits of the PPN"
+                pa = select(napot, pa.insert(15, 12, va[15:12]), pa)
             access_fault_when(protected(pa, access, priv))
             with h.when(stale):
                 access_fault_when(protected(at, STORE, S))
@@ -72,10 +82,12 @@ def walk(h: Hart, va: Bits, access: str) -> None:
                 # From the root is as good: another hart may have changed any table.
                 same = h.swap(h.physical(at), 8, pte, used)
                 with h.when(~same):
-                    h.answer(h.call(f"translate_{access}", va))
-            if level:
-                # Not h[...]: what the translation is does not depend on it.
-                h[SUPERPAGES] = h.read(SUPERPAGES) | (gigabyte(va) if level < 3 else const(-1, 64))
+                    h.answer(h.call(routine, va))
+            # Not h[...]: what the translation is does not depend on it.
+            where = gigabyte(va) if level < 3 else const(-1, 64)
+            if level == 0:
+                where = select(napot, where, const(0, 64))
+            h[SUPERPAGES] = h.read(SUPERPAGES) | where
             h.answer(pa)
         page_fault_when(accessed | dirty | user)  # 4.3.1: reserved in a PTE that is not a leaf
         return pte[53:10]
@@ -92,26 +104,32 @@ def walk(h: Hart, va: Bits, access: str) -> None:
     table = h.either(mode.ne(SV39), lambda: step(3, below_4), below_4)
     for level in (2, 1, 0):
         table = step(level, table)
-    h.trap(PAGE_FAULT[access], va)
+    h.trap(PAGE_FAULT[faults_as], va)
 
 
 @rv64.routine("translate_fetch")
 def translate_fetch(h: Hart, va: Bits) -> None:
-    walk(h, va, FETCH)
+    walk(h, va, FETCH, "translate_fetch", FETCH)
 
 
 @rv64.routine("translate_load")
 def translate_load(h: Hart, va: Bits) -> None:
-    walk(h, va, LOAD)
+    walk(h, va, LOAD, "translate_load", LOAD)
 
 
 @rv64.routine("translate_store")
 def translate_store(h: Hart, va: Bits) -> None:
-    walk(h, va, STORE)
+    walk(h, va, STORE, "translate_store", STORE)
+
+
+@rv64.routine("translate_block")
+def translate_block(h: Hart, va: Bits) -> None:
+    """Of a cache block to be managed: allowed where a load is, faults as a store (see zicbo.py)."""
+    walk(h, va, LOAD, "translate_block", STORE)
 
 
 def gigabyte(va: Bits) -> Bits:
-    """One of 64 bits for the GiB that `va` is in; a level 1 or 2 superpage is all in one."""
+    """One of 64 bits for the GiB of `va`; a level 1 or 2 superpage, or a NAPOT, is all in one."""
     return const(1, 64) << va.shr(30)
 
 
