@@ -1,0 +1,53 @@
+"""The same guests under Auberge and under QEMU: command lines."""
+
+import os
+import shutil
+import sys
+
+from auberge.image.store import find
+from auberge.refusal import Refusal
+
+MEMORY = 512 << 20
+QEMU = "qemu-system-riscv64"
+QEMU_PACKAGE = "qemu-system-misc"
+AUBERGE = [sys.executable, "-m", "auberge.cli.main"]
+
+
+def qemu_is_here() -> bool:
+    """Whether Debian's emulator is installed."""
+    return shutil.which(QEMU) is not None
+
+
+def boot_tiny(append: str = "") -> list[str]:
+    """Auberge, booting the image `tiny`."""
+    return [*AUBERGE, "boot", "tiny", "--append", append]
+
+
+def qemu_boot_tiny(append: str = "") -> list[str]:
+    """QEMU with its own firmware, booting the same files on its board of the same name."""
+    image = find("tiny", "riscv64")
+    if image is None:
+        raise Refusal("tiny: no such image; make it with `auberge image build tiny`")
+    files = ["-kernel", image.kernel, "-initrd", image.initrd, "-append", append]
+    return [QEMU, *_BOARD, "-m", "512M", *files]
+
+
+def run_program(path: str, cpus: int = 1) -> list[str]:
+    """Auberge, running a program in machine mode."""
+    return [*AUBERGE, "boot", "--kernel", path, "--cpus", str(cpus)]
+
+
+def qemu_run_program(path: str, cpus: int = 1) -> list[str]:
+    """QEMU without firmware, running it."""
+    return [QEMU, *_BOARD, "-m", "512M", "-smp", str(cpus), "-bios", "none", "-kernel", path]
+
+
+def qemu_version() -> str:
+    """As it says; empty if it is not installed."""
+    if not qemu_is_here():
+        return ""
+    with os.popen(f"{QEMU} --version") as pipe:
+        return pipe.readline().strip()
+
+
+_BOARD = ["-accel", "tcg", "-machine", "virt", "-nographic", "-no-reboot"]
