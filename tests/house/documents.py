@@ -19,7 +19,6 @@ from typing import NamedTuple
 from tests.house.source import ROOT
 
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-COPIED = ("auberge", "tests", "examples", "benchmarks", "tools", "docs", "news")
 FENCE = re.compile(r"^```(\w+) *([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -39,13 +38,9 @@ def blocks(path: Path) -> list[Block]:
 
 
 def copy_repository(place: Path) -> None:
-    ignore = shutil.ignore_patterns("__pycache__")
-    for name in COPIED:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, place / name, ignore=ignore)
-    for file in ("pyproject.toml", "Makefile", "README.md", "CHANGELOG.md"):
-        if (ROOT / file).exists():
-            shutil.copy(ROOT / file, place / file)
+    """All but what git, caches and the virtual environment keep in hidden folders."""
+    ignore = shutil.ignore_patterns(".*", "__pycache__")
+    shutil.copytree(ROOT, place, ignore=ignore, dirs_exist_ok=True)
 
 
 def environment(place: Path) -> dict[str, str]:
