@@ -46,20 +46,23 @@ class Bus:
 
     def __init__(self, regions: Iterable[Region]) -> None:
         self.regions = sorted(regions, key=lambda region: region.base)
-        self._pages: dict[int, Region] = {}
+        # What of a region an access needs, by page number: base, size, widths, read, write.
+        self._pages: dict[int, tuple[int, int, frozenset[int], Read, Write]] = {}
+        owners: dict[int, Region] = {}
         for region in self.regions:
             last = region.base + region.size - 1
             for page in range(region.base >> PAGE_SHIFT, (last >> PAGE_SHIFT) + 1):
-                other = self._pages.setdefault(page, region)
+                other = owners.setdefault(page, region)
                 if other is not region:
                     raise ValueError(f"{region.name} shares a page with {other.name}")
+                self._pages[page] = region[1:]
 
     def read(self, address: int, width: int) -> int | None:
         """What the device at `address` answers; None if none does, or not at that width there."""
         region = self._pages.get(address >> PAGE_SHIFT)
         if region is None:
             return None
-        _, base, size, widths, read, _ = region
+        base, size, widths, read, _ = region
         offset = address - base
         if width not in widths or offset & width - 1 or not 0 <= offset <= size - width:
             return None
@@ -70,7 +73,7 @@ class Bus:
         region = self._pages.get(address >> PAGE_SHIFT)
         if region is None:
             return False
-        _, base, size, widths, _, write = region
+        base, size, widths, _, write = region
         offset = address - base
         if width not in widths or offset & width - 1 or not 0 <= offset <= size - width:
             return False

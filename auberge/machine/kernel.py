@@ -101,19 +101,21 @@ def file_size(path: str) -> int:
 
 
 def read_file(path: str, ram: Ram, gpa: int, size: int, offset: int = 0) -> None:
-    """Read `size` bytes of a file straight into RAM, which must have room; raises Refusal."""
+    """Read `size` bytes of a file into RAM, which must have room; raises Refusal."""
+    # Through a buffer and the memfd, not by the mapping, whose every page would fault first: a
+    # kernel of 30 MB is there in half the time.
+    piece = memoryview(bytearray(min(size, _CHUNK)))
+    at, end = gpa - ram.base, gpa - ram.base + size
     with open_file(path) as file:
         file.seek(offset)
-        view = ram.slice(gpa, size)
-        done = 0
-        while done < size:
+        while at < end:
             try:
-                count = file.readinto(view[done:])
+                count = file.readinto(piece[: end - at])
             except OSError as error:
                 raise Refusal(f"{path}: {_reason(error)}; check the disk it is on") from None
             if not count:
                 raise Refusal(f"{path}: became shorter while it was read; try again")
-            done += count
+            at += os.pwrite(ram.fd, piece[:count], at)
 
 
 def _reason(error: OSError) -> str:

@@ -80,7 +80,7 @@ class Machine:
         self._disks = disks
         self._make_board = board
         self._bell = Bell()
-        self._lock = threading.Lock()  # of devices and hart states: see `_build`
+        self.lock = threading.Lock()  # of devices and hart states: see `_build`
         self._ending = threading.Lock()
         self._running = threading.Lock()
         self._outcome: Outcome | Reset | None = None
@@ -118,8 +118,8 @@ class Machine:
         regions = self.board.regions()
         if configuration.measured:
             regions = [region.counted(self._accesses) for region in regions]
-        self._bus = Bus(regions)
-        self._sbi = Sbi(self.vcpus, ram, self._lock, self.console.put, self.board.typed, self.end)
+        self.bus = Bus(regions)
+        self._sbi = Sbi(self.vcpus, ram, self.lock, self.console.put, self.board.typed, self.end)
         self._set_paces(kernel)
         self._load(kernel, initrd_size)
 
@@ -229,7 +229,7 @@ class Machine:
 
     def resize(self, columns: int, rows: int) -> None:
         """The window in which the guest's console is shown has this size now."""
-        with self._lock:
+        with self.lock:
             self.board.console.resize(columns, rows)
 
     def close(self) -> None:
@@ -243,7 +243,7 @@ class Machine:
 
     def _watch(self, until: bytes, position: int) -> None:
         text = until.decode(errors="replace")
-        with self._lock:
+        with self.lock:
             self.console.watch(until, position, lambda: self.end(Printed(text)))
 
     def _run_once(self, deadline: float | None) -> Outcome | Reset:
@@ -299,7 +299,7 @@ class Machine:
             waits = [] if deadline is None else [deadline - now]
             if deadline is not None and now >= deadline:
                 self.end(TimedOut())
-            with self._lock:
+            with self.lock:
                 console.deliver(self.board.receive)
                 if not by_instructions:  # else its hart does this, at the very instruction
                     rtc.tick()
@@ -319,16 +319,6 @@ class Machine:
             self._bell.wait(min(waits) if waits else None)
 
     # -- what harts need (`Home`) ---------------------------------------------------------------
-
-    def read(self, address: int, width: int) -> int | None:
-        """A load from a device; None if there is none."""
-        with self._lock:
-            return self._bus.read(address, width)
-
-    def write(self, address: int, width: int, value: int) -> bool:
-        """A store to a device; False if there is none."""
-        with self._lock:
-            return self._bus.write(address, width, value)
 
     def hypercall(self, vcpu: Vcpu) -> None:
         """A trap to machine mode."""

@@ -1,12 +1,14 @@
 """A virtual CPU: one hart, the engine that runs it, and the host thread that both belong to."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from auberge.engine.choose import Engine
 from auberge.engine.clock import FREQUENCY, Clock, InstructionClock
 from auberge.engine.exits import Exit, Hypercall, Idle, MmioRead, MmioWrite, Stopped, Stuck
 from auberge.machine.bell import Bell
+from auberge.machine.bus import Bus
 from auberge.machine.device import Line
 from auberge.machine.pace import Pace
 
@@ -24,8 +26,13 @@ class Home(Protocol):
 
     @property
     def stopping(self) -> bool: ...
-    def read(self, address: int, width: int) -> int | None: ...
-    def write(self, address: int, width: int, value: int) -> bool: ...
+    @property
+    def lock(self) -> AbstractContextManager[object]:
+        """Held while a device or another hart's state is used."""
+        ...
+
+    @property
+    def bus(self) -> Bus: ...
     def hypercall(self, vcpu: "Vcpu") -> None: ...
     def fault(self, message: str) -> None: ...
 
@@ -122,9 +129,13 @@ class Vcpu:
         exit_ = engine.run(budget)
         self.inside = False
         if isinstance(exit_, MmioWrite):
-            engine.resume(0 if home.write(*exit_) else None)
+            with home.lock:
+                taken = home.bus.write(exit_.address, exit_.width, exit_.value)
+            engine.resume(0 if taken else None)
         elif isinstance(exit_, MmioRead):
-            engine.resume(home.read(*exit_))
+            with home.lock:
+                value = home.bus.read(exit_.address, exit_.width)
+            engine.resume(value)
         elif isinstance(exit_, Hypercall):
             home.hypercall(self)
         elif isinstance(exit_, Idle):

@@ -101,9 +101,9 @@ def test_each_part_answers_where_the_tree_says(tmp_path):
     nodes = decode(made.device_tree)
     widths = {UART: 1}
     for base in (TEST, CLINT, PLIC, UART, *(VIRTIO + 0x1000 * n for n in range(8))):
-        assert made.read(base, widths.get(base, 4)) is not None
+        assert made.bus.read(base, widths.get(base, 4)) is not None
         assert any(path.endswith(f"@{base:x}") for path in nodes)
-    assert made.read(VIRTIO, 4) == 0x74726976
-    devices = [made.read(VIRTIO + 0x1000 * n + 8, 4) for n in range(8)]
+    assert made.bus.read(VIRTIO, 4) == 0x74726976
+    devices = [made.bus.read(VIRTIO + 0x1000 * n + 8, 4) for n in range(8)]
     assert devices == [0, 0, 0, 0, 0, 0, 3, 4]  # nothing, console, entropy
-    assert made.read(VIRTIO + 0x8000, 4) is None
+    assert made.bus.read(VIRTIO + 0x8000, 4) is None
