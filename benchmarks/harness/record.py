@@ -1,7 +1,7 @@
 """Runs every benchmark and keeps what it finds: `python benchmarks/harness/record.py [--rounds N]`.
 
 Each run is a file of `benchmarks/results`, one JSON object a line, the first of which says when, on
-what and with what; `docs/benchmarks.md` is written from the newest file. `--table` only writes that.
+what and with; `docs/benchmarks.md` is written from the newest file. `--table` only writes that.
 """
 
 import argparse
@@ -109,8 +109,8 @@ def _columns(rows: list[Record]) -> list[str]:
         target = found["auberge"].get("target", "")
         if "target" in found.get("ratio", {}):
             target = f"ratio {found['ratio']['target']}"
-        row = [name, str(found["auberge"]["unit"]), *cells, ratio, str(target)]
-        lines.append("| " + " | ".join(row) + " |")
+        line = [name, str(found["auberge"]["unit"]), *cells, ratio, str(target)]
+        lines.append("| " + " | ".join(line) + " |")
     return lines
 
 
