@@ -177,8 +177,8 @@ class Reference(EngineHart):
             hart["mip"] |= 2
         for what in ("request_sfence", "request_fence_i"):
             if hart[what]:
+                hart[what] = 0  # first: a request that comes meanwhile is another one
                 self.forget()
-                hart[what] = 0
         self.attempt(lambda: self.isa.routines["timers"](self))
         self.attempt(lambda: self.isa.routines["interrupt"](self))
         hart["reserve"] = reserve
