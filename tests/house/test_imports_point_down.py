@@ -7,7 +7,17 @@ import sys
 
 import pytest
 
-from tests.house.source import CELLAR, DOOR, FLOOR, MODULES, PACKAGE, imported_rooms, imports, room
+from tests.house.source import (
+    CELLAR,
+    DOOR,
+    FLOOR,
+    MODULES,
+    PACKAGE,
+    imported_rooms,
+    imports,
+    room,
+    tree,
+)
 
 MEANINGLESS = {"utils", "common", "core", "base", "helpers", "manager"}
 
@@ -60,7 +70,7 @@ def test_nothing_is_imported_with_a_star():
     stars = [
         f"{path}:{node.lineno}"
         for path in MODULES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
     ]
     assert not stars
