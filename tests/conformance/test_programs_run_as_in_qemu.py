@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from auberge.bits.bits import const, select
+from auberge.bits.bits import Bits, const, select
 from auberge.isa.hart import Hart
 from auberge.isa.riscv import floating
 from auberge.isa.riscv.rv64 import rv64
@@ -64,29 +64,29 @@ def test_every_form_takes_part() -> None:
     assert {form.name for forms in FORMS.values() for form in forms} <= seen
 
 
-def sltu_signed(h: Hart, **r: object) -> None:
+def sltu_signed(h: Hart, **r: Bits) -> None:
     h.x[r["rd"]] = h.x[r["rs1"]].slt(h.x[r["rs2"]]).zext(64)
 
 
-def divw_by_zero_is_zero(h: Hart, **r: object) -> None:
+def divw_by_zero_is_zero(h: Hart, **r: Bits) -> None:
     a, b = (h.x[r[name]][31:0] for name in ("rs1", "rs2"))
     overflow = a.eq(1 << 31) & b.eq(-1)
     quotient = a.sdiv(select(b.eq(0) | overflow, const(1, 32), b))
     h.x[r["rd"]] = select(b.eq(0), const(0, 32), quotient).sext(64)
 
 
-def fsgnj_unboxed(h: Hart, **r: object) -> None:
+def fsgnj_unboxed(h: Hart, **r: Bits) -> None:
     a, b = (h.f[r[name]] for name in ("rs1", "rs2"))
     floating.write(h, 32, r["rd"], a[31:0].insert(31, 31, b[31]))
 
 
-def fcvt_wu_extends_zeros(h: Hart, **r: object) -> None:
+def fcvt_wu_extends_zeros(h: Hart, **r: Bits) -> None:
     mode = floating.rounding(h, r["rm"])
     h.x[r["rd"]] = h.fpu("to_u32", 64, mode, h.f[r["rs1"]]).zext(64)
     floating.dirty(h)
 
 
-def feq_signals(h: Hart, **r: object) -> None:
+def feq_signals(h: Hart, **r: Bits) -> None:
     a, b = (floating.read(h, 64, r[name]) for name in ("rs1", "rs2"))
     floating.equal(h, 64, r["rd"], r["rs1"], r["rs2"])
     floating.raise_invalid(h, floating.is_nan(a) | floating.is_nan(b))
