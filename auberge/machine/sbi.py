@@ -37,6 +37,9 @@ WORD32 = (1 << 32) - 1
 LONGEST_WRITE = 1 << 16
 """Bytes that one DBCN call takes; 12.1 allows fewer than asked for, and the caller goes on."""
 
+QUICK_LOOKS, A_MOMENT = 20, 20e-6
+"""Looks at whether another hart has flushed, before the seconds to sleep between further looks."""
+
 A0, A6, A7 = 10, 16, 17
 
 HANDOVER = {
@@ -191,8 +194,11 @@ class Sbi:
         for target in targets:
             target.flush(what)
         for target in targets:
+            looks = 0
             while not target.flushed(what):
-                time.sleep(0)
+                # It takes microseconds, unless the host has more to run than processors.
+                time.sleep(0 if looks < QUICK_LOOKS else A_MOMENT)
+                looks += 1
         return DONE
 
     def _harts(self, mask: int, base: int) -> list[Vcpu] | None:
