@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from auberge.image.store import find
 from tests.cli.guests import ECHO, write_elf
 
 pytestmark = [
@@ -30,9 +31,9 @@ class Tmux:
     def type(self, *keys):
         self("send-keys", *keys)
 
-    def expect(self, text):
+    def expect(self, text, seconds=20):
         """Wait until a line of the screen is `text`."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + seconds
         while True:
             screen = self("capture-pane", "-p")
             if text in [line.rstrip() for line in screen.splitlines()]:
@@ -86,3 +87,21 @@ def test_a_killed_guest_leaves_the_shell_as_it_was(tmux, kernel, tmp_path):
     os.kill(int(pid.read_text()), 15)
     tmux.expect("Edone")
     assert before.read_text() == after.read_text()
+
+
+@pytest.mark.skipif(find("tiny", "riscv64") is None, reason="run `auberge image build tiny` first")
+def test_the_shell_in_tiny_knows_its_window(tmux):
+    auberge = f"{sys.executable} -m auberge.cli.main boot tiny --append quiet"
+    tmux.type(f"PS1=; clear; {auberge}; echo status $?", "Enter")
+    tmux.expect("root@tiny:~#", seconds=120)
+    tmux.type("stty size; echo $TERM", "Enter")
+    tmux.expect("28 90")
+    tmux.expect(tmux("show-options", "-gv", "default-terminal").strip())
+    tmux.type("echo asleep; sleep 1000; echo awake", "Enter")
+    tmux.expect("asleep")
+    tmux.type("C-c")
+    tmux.expect("root@tiny:~#")
+    tmux.type("clear; echo interrupted", "Enter")
+    tmux.expect("interrupted")
+    tmux.type("exit", "Enter")
+    tmux.expect("status 0", seconds=60)
