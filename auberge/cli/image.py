@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from auberge.image import Image, build, find, store
-from auberge.image.builder import Progress
+from auberge.image.recipe import Job, Progress
 from auberge.refusal import Refusal
 
 ARCH = "riscv64"  # the board `virt`
@@ -19,7 +19,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verbs and what each takes."""
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     verb = verbs.add_parser("build", help="make an image from Debian's packages, if need be")
-    verb.add_argument("image", metavar="IMAGE", help="`tiny`: a kernel and busybox")
+    verb.add_argument(
+        "image", metavar="IMAGE", help="`tiny`: a kernel and busybox; `debian`: a whole Debian"
+    )
     verb.add_argument("--mirror", metavar="URL", help="a Debian archive instead of apt's own")
     verb.add_argument("--keyring", metavar="FILE", help="the keys the archive is signed with")
     verb.add_argument("--update", action="store_true", help="look for newer packages")
@@ -37,7 +39,9 @@ def run(args: argparse.Namespace) -> int:
         case "build":
             name, arch = store.parse_reference(args.image, ARCH)
             with shown_progress(f"{name}:{arch}") as progress:
-                image = build(name, arch, args.mirror, args.keyring, progress, args.update)
+                image = build(
+                    name, arch, args.mirror, args.keyring, progress, args.update, run_guest
+                )
             version = store.read_manifest(image)["kernel_version"]
             print(f"{name}:{arch}: Linux {version} in {image.directory}", file=sys.stderr)
         case "ls":
@@ -52,6 +56,22 @@ def run(args: argparse.Namespace) -> int:
             for reference in args.images:
                 store.remove(store.place(*store.parse_reference(reference, ARCH)))
     return 0
+
+
+def run_guest(job: Job) -> None:
+    """Run a guest that does a part of a build."""
+    # only some builds need the machine, and most find the image in the cache
+    from auberge.api.machine import Machine
+
+    with Machine.virt(
+        job.kernel,
+        job.initrd,
+        job.append,
+        job.memory,
+        disks=job.disks,
+        console=job.hear,
+    ) as machine:
+        machine.run(until=job.until)
 
 
 def existing(reference: str) -> Image:

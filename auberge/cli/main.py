@@ -19,6 +19,11 @@ INTERRUPTED = 130  # 128 + SIGINT
 NOBODY_READS = 141  # 128 + SIGPIPE
 
 
+def plain_help(prog: str) -> argparse.HelpFormatter:
+    """As wide as everywhere: to ask the terminal, argparse imports milliseconds of modules."""
+    return argparse.HelpFormatter(prog, width=80)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose complaints are one line."""
 
@@ -66,7 +71,12 @@ def dispatch(words: list[str]) -> int:
     if name.startswith("-") or summary(name) is None:
         raise Refusal(f"{name}: no such command; see `auberge --help`")
     command = import_module(f"auberge.cli.{name}")
-    parser = Parser(prog=f"auberge {name}", description=summary(name), allow_abbrev=False)
+    parser = Parser(
+        prog=f"auberge {name}",
+        description=summary(name),
+        formatter_class=plain_help,
+        allow_abbrev=False,
+    )
     command.arguments(parser)
     try:
         args = parser.parse_args(words[1:])
