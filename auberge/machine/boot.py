@@ -13,6 +13,9 @@ PAGE = 4096
 REACH = 512 << 20
 """How far from the beginning of RAM initrd and device tree go: `mem=` may cut off the rest."""
 
+ROOM = 16 << 10
+"""Bytes kept behind the device tree: firmware adds nodes to it in place."""
+
 
 class Places(NamedTuple):
     """Where the device tree and the initrd begin; the latter's size is 0 if there is none."""
@@ -24,6 +27,7 @@ class Places(NamedTuple):
 
 def place(kernel: Kernel, initrd_size: int, tree_size: int, base: int, size: int) -> Places:
     """As high as is in reach, page-aligned, one below the other; raises Refusal if they meet."""
+    tree_size += ROOM
     ceiling = base + min(size, REACH)
     tree = _down(ceiling - tree_size)
     initrd = _down(tree - initrd_size)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auberge.machine.boot import PAGE, REACH, place
+from auberge.machine.boot import PAGE, REACH, ROOM, place
 from auberge.machine.kernel import Kernel
 from auberge.refusal import Refusal
 
@@ -18,18 +18,18 @@ def kernel(size):
 
 def test_they_are_at_the_end_of_a_small_memory():
     places = place(kernel(20 * MIB), 5 * MIB + 1, 3000, BASE, 128 * MIB)
-    assert places.device_tree == BASE + 128 * MIB - PAGE
+    assert places.device_tree == BASE + 128 * MIB - ROOM - PAGE
     assert places.initrd == places.device_tree - 5 * MIB - PAGE
 
 
 def test_they_stay_in_reach_in_a_large_one():
     places = place(kernel(20 * MIB), 5 * MIB, 3000, BASE, 8192 * MIB)
-    assert places.device_tree == BASE + REACH - PAGE
+    assert places.device_tree == BASE + REACH - ROOM - PAGE
 
 
 def test_an_initrd_larger_than_the_reach_goes_to_the_end():
     places = place(kernel(20 * MIB), 600 * MIB, 3000, BASE, 2048 * MIB)
-    assert places.initrd == BASE + 1448 * MIB - PAGE
+    assert places.initrd == BASE + 1448 * MIB - ROOM - PAGE
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_no_two_overlap(kernel_size, initrd_size, tree_size, megabytes):
     try:
         places = place(kernel(kernel_size), initrd_size, tree_size, BASE, megabytes * MIB)
     except Refusal:
-        assert kernel_size + initrd_size + tree_size > (megabytes - 2) * MIB - 3 * PAGE
+        assert kernel_size + initrd_size + tree_size > (megabytes - 2) * MIB - 3 * PAGE - ROOM
         return
     ends = BASE + 2 * MIB + kernel_size, places.initrd + initrd_size, places.device_tree + tree_size
     assert ends[0] <= places.initrd and ends[1] <= places.device_tree
