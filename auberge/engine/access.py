@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from auberge.bits.bits import Bits, concat, const, select
 from auberge.engine.clock import INSTRUCTIONS, InstructionClock
-from auberge.engine.state import BANKS, KEY_WORDS
+from auberge.engine.exits import LOADS, STORES
+from auberge.engine.state import BANKS, KEY_WORDS, WATCHES
 from auberge.isa.hart import FETCH, LOAD, STORE, ZERO, Hart, Spy
 from auberge.isa.spec import Cell, Isa
 
@@ -20,6 +21,8 @@ LONGEST_SLICE = 1 << 15  # instructions between two looks at the clock: some 60 
 ANSWERED, ANSWER = Cell("answered"), Cell("answer")
 BANK, NEXT_BANK = Cell("bank"), Cell("next_bank")
 KEYS = [[Cell(f"key{n}_{word}") for word in range(KEY_WORDS)] for n in range(BANKS)]
+WATCHING = Cell("watching")
+WATCH = [[Cell(f"watch{n}_{what}") for what in ("first", "last", "kinds")] for n in range(WATCHES)]
 RESERVE, SPENT = Cell("reserve"), Cell("spent")
 CLOCK_KIND, CLOCK_BASE = Cell("clock_kind"), Cell("clock_base")
 
@@ -33,6 +36,10 @@ class EngineHart(Hart):
 
     def device(self, va: Bits, pa: Bits, size: int, value: Bits | None) -> None:
         """End by asking the host to load `size` bytes at `pa`, or to store `value` there."""
+        raise NotImplementedError
+
+    def watchpoint(self, va: Bits, size: int, kinds: int) -> None:
+        """End by telling the host of an access that is watched, before it happens."""
         raise NotImplementedError
 
     def clear_bank(self, n: int) -> None:
@@ -113,6 +120,21 @@ def _not_aligned(va: Bits, size: int) -> Bits:
     return (va & (size - 1)).ne(0)
 
 
+def _watch(h: EngineHart, va: Bits, size: int, kinds: int) -> None:
+    """Tell the host, where this access touches what is watched."""
+    with h.when(h[WATCHING].ne(0)):
+        for first, last, of_kinds in WATCH:
+            apart = h[last].ult(va) | (va + (size - 1)).ult(h[first])
+            with h.when(~apart & (h[of_kinds] & kinds).ne(0)):
+                h.watchpoint(va, size, kinds)
+
+
+def _remember(h: EngineHart, va: Bits, pa: Bits, access: str) -> None:
+    """Refill the TLB; but while something is watched, every access comes this slow way."""
+    with h.when(h[WATCHING].eq(0)):
+        h.refill(va, pa, access)
+
+
 def slow_load(h: EngineHart, va: Bits, size: int) -> None:
     """Any load, whatever is in the way: a miss, the end of a page, a device, a device's answer."""
     with h.when(h[ANSWERED].ne(0)):
@@ -121,6 +143,7 @@ def slow_load(h: EngineHart, va: Bits, size: int) -> None:
     if size > 1:
         with h.when(const(4096 - size, 64).ult(va & 4095)):
             first, second, split = _split(h, va, size, LOAD)
+            _watch(h, va, size, LOADS)
             value: list[Bits] = []
             for i in range(size):
                 at = select(const(i, 64).ult(split), first + i, second + i - split)
@@ -128,10 +151,12 @@ def slow_load(h: EngineHart, va: Bits, size: int) -> None:
             h.answer(concat(*value).zext(64))
     pa = h.call("translate_load", va)
     with h.when(h.is_ram(pa, 1)):
-        h.refill(va, pa, LOAD)
+        _watch(h, va, size, LOADS)
+        _remember(h, va, pa, LOAD)
         h.answer(h.peek(h.physical(pa), size).zext(64))
     with h.when(_not_aligned(va, size)):
         h.trap(ACCESS_FAULT[LOAD], va)
+    _watch(h, va, size, LOADS)
     h.device(va, pa, size, None)
 
 
@@ -143,17 +168,20 @@ def slow_store(h: EngineHart, va: Bits, value: Bits, size: int) -> None:
     if size > 1:
         with h.when(const(4096 - size, 64).ult(va & 4095)):
             first, second, split = _split(h, va, size, STORE)
+            _watch(h, va, size, STORES)
             for i in range(size):
                 at = select(const(i, 64).ult(split), first + i, second + i - split)
                 h.poke(h.physical(at), 1, value[8 * i + 7 : 8 * i])
             h.answer(ZERO)
     pa = h.call("translate_store", va)
     with h.when(h.is_ram(pa, 1)):
-        h.refill(va, pa, STORE)
+        _watch(h, va, size, STORES)
+        _remember(h, va, pa, STORE)
         h.poke(h.physical(pa), size, value[8 * size - 1 : 0])
         h.answer(ZERO)
     with h.when(_not_aligned(va, size)):
         h.trap(ACCESS_FAULT[STORE], va)
+    _watch(h, va, size, STORES)
     h.device(va, pa, size, value[8 * size - 1 : 0])
 
 
@@ -164,7 +192,8 @@ def slow_place(h: EngineHart, va: Bits, size: int, access: str) -> None:
     pa = h.call("translate_" + access, va)
     with h.when(~h.is_ram(pa, 1)):
         h.trap(ACCESS_FAULT[access], va)
-    h.refill(va, pa, access)
+    _watch(h, va, size, LOADS if access == LOAD else STORES if size == BLOCK else LOADS | STORES)
+    _remember(h, va, pa, access)
     h.answer(h.physical(pa))
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from auberge.engine.clock import Clock
-from auberge.engine.exits import Exit
+from auberge.engine.exits import Exit, Watch
 from auberge.engine.state import HartState, Layout
 from auberge.memory.ram import Ram
 from auberge.refusal import Refusal
@@ -26,6 +27,14 @@ class Engine(Protocol):
 
     def request_stop(self) -> None:
         """From any thread: have `run` come back with `Stopped`, soon."""
+
+    def debug(self, breakpoints: Collection[int], watches: Sequence[Watch]) -> None:
+        """Have `run` come back before an instruction at one of the addresses, or that accesses one
+        of the ranges, which are at most `state.WATCHES`; this replaces what was said before.
+
+        Nothing is slower that is not near: an instruction as far into its page as a breakpoint is,
+        and, while anything is watched, each access to memory.
+        """
 
     def statistics(self) -> dict[str, int]:
         """What this engine counted since it was made."""

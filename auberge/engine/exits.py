@@ -45,10 +45,37 @@ class Stuck(NamedTuple):
     cause: int
 
 
-Exit = Spent | Stopped | MmioRead | MmioWrite | Idle | Hypercall | Stuck
+class Breakpoint(NamedTuple):
+    """The next instruction is at one of the addresses that `debug` was given."""
 
-# How native code says it; the last three never reach a caller of `run`.
-SPENT, STOPPED, MMIO_READ, MMIO_WRITE, IDLE, HYPERCALL, STUCK, DEFERRED, FULL = range(9)
+
+class Watchpoint(NamedTuple):
+    """The next instruction accesses what `debug` was told to watch: `width` bytes at `address`.
+
+    `kinds` is of LOADS and STORES those that it does.
+    """
+
+    address: int
+    width: int
+    kinds: int
+
+
+Exit = Spent | Stopped | MmioRead | MmioWrite | Idle | Hypercall | Stuck | Breakpoint | Watchpoint
+
+LOADS, STORES = 1, 2
+
+
+class Watch(NamedTuple):
+    """Virtual addresses `first` to `last` to be watched for `kinds` of accesses."""
+
+    first: int
+    last: int
+    kinds: int
+
+
+# How native code says it; the last two never reach a caller of `run`.
+(SPENT, STOPPED, MMIO_READ, MMIO_WRITE, IDLE, HYPERCALL, STUCK, BREAKPOINT, WATCHPOINT, DEFERRED,
+ FULL) = range(11)  # fmt: skip
 
 # The exception of an access that nothing answers (Volume II, table 3.6): of a load, of a store.
 ACCESS_FAULT = {MMIO_READ: 5, MMIO_WRITE: 7}

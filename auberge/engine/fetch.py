@@ -5,8 +5,8 @@ In LLVM text as `llvm_text.expand` reads it; `records` says what a page of recor
 
 from __future__ import annotations
 
-from auberge.engine.exits import FULL
-from auberge.engine.llvm_text import MEMORY, STATE
+from auberge.engine.exits import BREAKPOINT, FULL
+from auberge.engine.llvm_text import LIKELY, MEMORY, RARE, STATE
 from auberge.engine.records import (
     LAST,
     META,
@@ -127,10 +127,42 @@ fill:
 """
 
 # What a record holds before anyone came by: decode it, and execute it.
+#
+# While there are breakpoints, a record as far into its page as one of them is stays undecoded, so
+# that whoever comes by, by whatever virtual address, comes here; it executes from the debug page,
+# which like the scratch page has no other instruction.
 UNDECODED = f"""
 handler @undecoded {{
+entry:
     {PC}
     {PARCEL}
+    %count = get breakpoint_count
+    %free = icmp eq i64 %count, 0
+    br i1 %free, label %begin, label %debugged, {LIKELY}
+debugged:
+    %list_address = get breakpoints
+    %list = inttoptr i64 %list_address to ptr
+    br label %each
+each:
+    %i = phi i64 [ 0, %debugged ], [ %j, %another ]
+    %near = phi i1 [ false, %debugged ], [ %nearer, %another ]
+    %item = getelementptr i64, ptr %list, i64 %i
+    %breakpoint = load i64, ptr %item
+    %difference = xor i64 %breakpoint, %pc
+    %hit = icmp eq i64 %difference, 0
+    br i1 %hit, label %stop, label %another
+stop:
+    put pc, %pc
+    exit {BREAKPOINT}
+another:
+    %far = and i64 %difference, 4095
+    %is_near = icmp eq i64 %far, 0
+    %nearer = or i1 %near, %is_near
+    %j = add i64 %i, 1
+    %more = icmp ult i64 %j, %count
+    br i1 %more, label %each, label %begin
+begin:
+    %once = phi i1 [ false, %entry ], [ %nearer, %another ]
     %two_bits = and i16 %low, 3
     %is_wide = icmp eq i16 %two_bits, 3
     br i1 %is_wide, label %wide, label %narrow
@@ -141,16 +173,36 @@ wide:
     %at_end = icmp eq i64 %byte, 4094
     br i1 %at_end, label %crossing, label %inside
 crossing:
+    br i1 %once, label %cross, label %always, {RARE}
+always:
     store ptr @crossing, ptr %rec
+    br label %cross
+cross:
     jump @crossing
 inside:
     %word_4 = load i32, ptr %code, align 2
     br label %decode
 decode:
     %word = phi i32 [ %word_2, %narrow ], [ %word_4, %inside ]
+    br i1 %once, label %execute, label %keep, {RARE}
+keep:
     call preserve_mostcc void @decode(i32 %word, ptr %rec)
     %f = load ptr, ptr %rec
     jump %f
+execute:
+    %debug = get debug_page
+    %debug_records = inttoptr i64 %debug to ptr
+    %debug_code = getelementptr i8, ptr %debug_records, i64 {SNAPSHOT}
+    %debug_word = getelementptr i8, ptr %debug_code, i64 %byte
+    store i32 %word, ptr %debug_word, align 2
+    %record = getelementptr i8, ptr %debug_records, i64 %in_page
+    call preserve_mostcc void @decode(i32 %word, ptr %record)
+    %g = load ptr, ptr %record
+    store ptr @cross, ptr %record
+    %tag = and i64 %pc, -4096
+    %times_8 = shl i64 %tag, 3
+    %debug_bias = sub i64 %debug, %times_8
+    jump %g, rec: %record, bias: %debug_bias
 }}
 """
 

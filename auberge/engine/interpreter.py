@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from auberge.engine import exits
 from auberge.engine.cache import Entry
 from auberge.engine.clock import Clock, InstructionClock
 from auberge.engine.exits import MMIO_READ, MMIO_WRITE, Exit, MmioRead, MmioWrite
-from auberge.engine.records import PAGE_OF_RECORDS, SLOT
+from auberge.engine.records import LAST, PAGE_OF_RECORDS, SLOT
 from auberge.engine.state import HartState, Layout
 from auberge.engine.waiting import idle
 from auberge.memory.arena import Arena
@@ -78,6 +79,7 @@ class Interpreter:
         self._counting = clock if isinstance(clock, InstructionClock) else None
         self.deferred = self.full = 0
         self._reference: Reference | None = None
+        self._debug_page: mmap.mmap | None = None
 
     def run(self, budget: int) -> Exit:
         """Retire at most `budget` instructions (exactly, if it is `Spent`); say why it stopped."""
@@ -120,6 +122,12 @@ class Interpreter:
                 return exits.Hypercall(), 0
             case exits.STUCK:
                 return exits.Stuck(hart["exit_address"], hart["cause"]), 0
+            case exits.BREAKPOINT:
+                return exits.Breakpoint(), 0
+            case exits.WATCHPOINT:
+                words = self._words
+                at, width, kinds = words[self._address], words[self._width], words[self._value]
+                return exits.Watchpoint(at, width, kinds), 0
             case exits.DEFERRED:
                 self.deferred += 1
                 out = self._reference_step()
@@ -164,6 +172,19 @@ class Interpreter:
     def request_stop(self) -> None:
         """From any thread: have `run` come back with `Stopped`."""
         self.hart.request_stop()
+
+    def debug(self, breakpoints: Collection[int], watches: Sequence[exits.Watch]) -> None:
+        """As `Engine`. All is decoded again: what is decoded does not look (`fetch.UNDECODED`)."""
+        if breakpoints and self._debug_page is None:
+            self._debug_page = page = mmap.mmap(-1, 2 * PAGE_OF_RECORDS, PRIVATE)
+            pin = ctypes.addressof(ctypes.c_char.from_buffer(page))
+            start = -(-pin // PAGE_OF_RECORDS) * PAGE_OF_RECORDS
+            self.library.prepare(self.hart.address, start)
+            first, last = (ctypes.c_uint64.from_address(start + at) for at in (0, LAST))
+            last.value = first.value
+            self.hart["debug_page"] = start
+        self.hart.debug(breakpoints, watches)
+        self.forget_code()
 
     def statistics(self) -> dict[str, int]:
         """What this engine counted since it was made."""

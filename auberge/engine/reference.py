@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
 from typing import TypeVar
 
@@ -56,7 +56,7 @@ class _Waits(Exception):
 
 
 class _AsksDevice(Exception):
-    def __init__(self, exit_: exits.MmioRead | exits.MmioWrite) -> None:
+    def __init__(self, exit_: exits.MmioRead | exits.MmioWrite | exits.Watchpoint) -> None:
         self.exit = exit_
 
 
@@ -135,6 +135,10 @@ class Reference(EngineHart):
         """From any thread: have `run` come back with `Stopped`."""
         self.hart.request_stop()
 
+    def debug(self, breakpoints: Collection[int], watches: Sequence[exits.Watch]) -> None:
+        """As `Engine`."""
+        self.hart.debug(breakpoints, watches)
+
     def statistics(self) -> dict[str, int]:
         """What this engine counted since it was made."""
         return {"instructions": self.hart["spent"], "tlb_misses": self.hart["misses"]}
@@ -148,8 +152,10 @@ class Reference(EngineHart):
         elif self.check and not self.resuming:
             self.check = False
             self.attempt(lambda: self.isa.routines["interrupt"](self))
-        self.resuming = False
         old_pc = hart["pc"]
+        if old_pc in hart.breakpoints and not self.resuming:
+            return exits.Breakpoint()
+        self.resuming = False
         try:
             out = self.attempt(self.fetch_and_execute)
         except _AsksDevice as asks:
@@ -416,7 +422,7 @@ class Reference(EngineHart):
 
     def _plain(self, va: int, size: int, access: str) -> Bits | None:
         """Where in RAM an access is that has nothing in its way: it needs no text, for speed."""
-        if self.hart["answered"] or va & 4095 > 4096 - size:
+        if self.hart["answered"] or self.hart["watching"] or va & 4095 > 4096 - size:
             return None
         pa = self.translate(va, access)
         return const(pa, 64) if 0 <= pa - self.ram.base < self.ram.size else None
@@ -449,6 +455,10 @@ class Reference(EngineHart):
             raise _AsksDevice(exits.MmioRead(int(pa), size))
         self.hart["exit"] = exits.MMIO_WRITE
         raise _AsksDevice(exits.MmioWrite(int(pa), size, int(value)))
+
+    def watchpoint(self, va: Bits, size: int, kinds: int) -> None:
+        if self.live:
+            raise _AsksDevice(exits.Watchpoint(int(va), size, kinds))
 
     def clear_bank(self, n: int) -> None:
         """This engine has no banks."""

@@ -59,3 +59,10 @@ class Routine(Trace):
             self.put("exit_value", self.low(value.zext(64)))
         self.put("exit", str(exits.MMIO_READ if value is None else exits.MMIO_WRITE))
         self.fail(str(EXITS))
+
+    def watchpoint(self, va: Bits, size: int, kinds: int) -> None:
+        self.put("exit_address", self.low(va))
+        self.put("exit_width", str(size))
+        self.put("exit_value", str(kinds))
+        self.put("exit", str(exits.WATCHPOINT))
+        self.fail(str(EXITS))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
+from auberge.engine.exits import Watch
 from auberge.memory.ram import PRIVATE, Ram
 
 SINK = 32  # where a write to x0 goes: the file of integer registers has one more than the manual's
 TLB_ENTRIES = {"fetch": 256, "load": 512, "store": 512}  # of 16 bytes: tag, addend
 BANKS = 8
+WATCHES = 4  # how many ranges of addresses may be watched
 KEY_WORDS = 2  # what a TLB bank is known by: the state its translations depend on, packed
 
 # Words of the engines' own, in the order of their offsets; none is architectural.
@@ -30,6 +32,8 @@ INTERNAL = (
     "code_pages", "pool_next", "pool_end", "generation",
     "clock_gettime", "memcmp",
     "local", "outcome", "scratch", "misses", "timespec_s", "timespec_ns", "host_fpu", "our_fpu",
+    "breakpoints", "breakpoint_count", "debug_page", "watching",  # set while one debugs
+    *(f"watch{n}_{field}" for n in range(WATCHES) for field in Watch._fields),
     *(f"key{bank}_{word}" for bank in range(BANKS) for word in range(KEY_WORDS)),
 )  # fmt: skip
 
@@ -95,6 +99,8 @@ class HartState:
         for name, value in reset.items():
             self[name] = value
         self["mhartid"] = hartid
+        self.breakpoints: frozenset[int] = frozenset()
+        self._breakpoints = (ctypes.c_uint64 * 0)()
         self.forget_translations()
 
     def __getitem__(self, name: str) -> int:
@@ -140,6 +146,19 @@ class HartState:
         """Have `run` come back soon, with `Stopped`."""
         self["stop"] = 1
         self["attention"] = 1
+
+    def debug(self, breakpoints: Collection[int], watches: Sequence[Watch]) -> None:
+        """Note what an engine's `debug` is given, instead of what was; raises ValueError."""
+        if len(watches) > WATCHES:
+            raise ValueError(f"{len(watches)} ranges to watch; at most {WATCHES} are possible")
+        self.breakpoints = frozenset(breakpoints)
+        self._breakpoints = (ctypes.c_uint64 * len(self.breakpoints))(*self.breakpoints)
+        self["breakpoints"] = ctypes.addressof(self._breakpoints)
+        self["breakpoint_count"], self["watching"] = len(self.breakpoints), len(watches)
+        for n in range(WATCHES):
+            watch = watches[n] if n < len(watches) else Watch(0, 0, 0)
+            for field, value in zip(Watch._fields, watch, strict=True):
+                self[f"watch{n}_{field}"] = value
 
     def visible(self) -> dict[str, int]:
         """Everything architectural, by name: for comparing two harts."""

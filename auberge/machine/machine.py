@@ -4,18 +4,29 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from auberge.engine.choose import Engine, Kind
 from auberge.engine.clock import NANOSECONDS, Clock, HostClock, InstructionClock
+from auberge.engine.exits import Watch, Watchpoint
 from auberge.machine import fdt
 from auberge.machine.bell import Bell
 from auberge.machine.boot import Places, place
 from auberge.machine.bus import Bus
 from auberge.machine.console import Console
 from auberge.machine.kernel import Kernel, file_size, open_kernel, read_file
-from auberge.machine.outcome import Faulted, Outcome, Paused, PoweredOff, Printed, Reset, TimedOut
+from auberge.machine.outcome import (
+    Broke,
+    Faulted,
+    Outcome,
+    Paused,
+    PoweredOff,
+    Printed,
+    Reset,
+    TimedOut,
+)
 from auberge.machine.pace import InstructionAlarm, Pace, Paces, Tohost
 from auberge.machine.sbi import HANDOVER, Sbi
 from auberge.machine.statistics import Statistics
@@ -30,6 +41,9 @@ FLUSH_AFTER = 0.005
 
 SEED_SIZE = 64
 """Bytes of rng-seed: 512 bits, twice what makes the kernel call its random numbers ready."""
+
+ALONGSIDE = 1000
+"""Instructions of other harts beside one step of a hart: who waits for another gets on."""
 
 SWITCH_INTERVAL = 100e-6
 """Seconds after which one hart's thread yields Python to another's, whose guest waits meanwhile."""
@@ -89,6 +103,7 @@ class Machine:
         self._accesses: dict[str, int] = {}
         self._past = Statistics()  # of boots before this one
         self._closed = False
+        self._debugged: tuple[Collection[int], Sequence[Watch]] | None = None
         self.stopping = False
         self.console = Console(outside.sink, self._bell.ring)
         self.ram = _make_ram(configuration.memory)
@@ -133,6 +148,8 @@ class Machine:
                 for cell, value in HANDOVER.items():
                     hart[cell] = value
             engine: Engine = self._engines.engine(hart, self.ram, self._clock)
+            if self._debugged is not None:
+                engine.debug(*self._debugged)
             if configuration.measured:
                 engine = Measured(engine, time.perf_counter_ns)
             # The kernel starts the others by SBI; in machine mode all come out of reset at once.
@@ -221,6 +238,56 @@ class Machine:
                 return
             self._outcome = outcome
         self._stop_harts()
+
+    # -- for a debugger, while nothing runs ----------------------------------------------------
+
+    def debug(self, breakpoints: Collection[int], watches: Sequence[Watch]) -> None:
+        """Have `run` return `Broke` at these addresses and accesses, from now on and after resets.
+
+        This replaces what was said before. At most `WATCHES` ranges can be watched.
+        """
+        self._debugged = breakpoints, watches
+        for vcpu in self.vcpus:
+            vcpu.engine.debug(breakpoints, watches)
+
+    @contextmanager
+    def time_going_on(self) -> Iterator[None]:
+        """A context in which guest time, which otherwise stands still, goes on."""
+        if not self._running.acquire(blocking=False):
+            raise RuntimeError("the machine is running already, in another thread")
+        try:
+            self._clock.base += self._paused_at - self._clock.ticks()
+            yield
+        finally:
+            self._paused_at = self._clock.ticks()
+            self._running.release()
+
+    def step(self, hartid: int, others: Collection[int] = ()) -> Outcome | None:
+        """Have one hart execute one instruction in this thread; say so if that ends the machine.
+
+        Breakpoints do not stop it. The `others` go on for a little, or up to theirs.
+        """
+        with self.time_going_on():
+            if self._off is not None:
+                return self._off
+            self._outcome, self.stopping = None, False
+            vcpu = self.vcpus[hartid]
+            if vcpu.status == STARTED:
+                vcpu.engine.debug((), ())
+                vcpu.execute_one(self)
+                if self._debugged is not None:
+                    vcpu.engine.debug(*self._debugged)
+            for each in self.vcpus:
+                if each.hartid in others and each.status == STARTED and not self.stopping:
+                    each.execute(self, ALONGSIDE)
+            outcome, self._outcome = self._outcome, None
+            self.console.flush()
+            if isinstance(outcome, Reset):
+                self._past = self.statistics()
+                self._build()
+            elif isinstance(outcome, PoweredOff | Faulted):
+                self._off = outcome
+            return self._off
 
     @property
     def ended(self) -> Outcome | Reset | None:
@@ -323,6 +390,10 @@ class Machine:
     def hypercall(self, vcpu: Vcpu) -> None:
         """A trap to machine mode."""
         self._sbi.call(vcpu)
+
+    def broke(self, vcpu: Vcpu, watch: Watchpoint | None) -> None:
+        """A hart is where a debugger wants it."""
+        self.end(Broke(vcpu.hartid, watch))
 
     def fault(self, message: str) -> None:
         """The guest cannot go on."""

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from auberge.engine.exits import Watchpoint
+
 
 class PoweredOff(NamedTuple):
     """The guest switched the machine off, and says `code`: 0 is well."""
@@ -33,5 +35,15 @@ class Reset(NamedTuple):
     """The guest asked to begin again. A run does not end with it: the machine boots again."""
 
 
-Outcome = PoweredOff | Faulted | TimedOut | Paused | Printed
-KINDS = (PoweredOff, Faulted, TimedOut, Paused, Printed)
+class Broke(NamedTuple):
+    """A hart reached what a debugger had asked for, and has not executed the instruction there.
+
+    A breakpoint at its pc, or a `watch`: the access that the instruction is about to do.
+    """
+
+    hartid: int
+    watch: Watchpoint | None
+
+
+Outcome = PoweredOff | Faulted | TimedOut | Paused | Printed | Broke
+KINDS = (PoweredOff, Faulted, TimedOut, Paused, Printed, Broke)

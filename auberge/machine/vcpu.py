@@ -6,7 +6,17 @@ from typing import Protocol
 
 from auberge.engine.choose import Engine
 from auberge.engine.clock import FREQUENCY, Clock, InstructionClock
-from auberge.engine.exits import Exit, Hypercall, Idle, MmioRead, MmioWrite, Stopped, Stuck
+from auberge.engine.exits import (
+    Breakpoint,
+    Exit,
+    Hypercall,
+    Idle,
+    MmioRead,
+    MmioWrite,
+    Stopped,
+    Stuck,
+    Watchpoint,
+)
 from auberge.machine.bell import Bell
 from auberge.machine.bus import Bus
 from auberge.machine.device import Line
@@ -35,6 +45,7 @@ class Home(Protocol):
     def bus(self) -> Bus: ...
     def hypercall(self, vcpu: "Vcpu") -> None: ...
     def fault(self, message: str) -> None: ...
+    def broke(self, vcpu: "Vcpu", watch: Watchpoint | None) -> None: ...
 
 
 class Vcpu:
@@ -124,6 +135,13 @@ class Vcpu:
 
     def step(self, home: Home, budget: int) -> Exit:
         """Run until the engine exits, do what the exit asks for, and say which it was."""
+        exit_ = self.execute(home, budget)
+        if isinstance(exit_, Idle):
+            self._sleep(exit_.deadline)
+        return exit_
+
+    def execute(self, home: Home, budget: int) -> Exit:
+        """The same, without sleep."""
         engine = self.engine
         self.inside = True
         exit_ = engine.run(budget)
@@ -138,14 +156,21 @@ class Vcpu:
             engine.resume(value)
         elif isinstance(exit_, Hypercall):
             home.hypercall(self)
-        elif isinstance(exit_, Idle):
-            self._sleep(exit_.deadline)
         elif isinstance(exit_, Stuck):
             home.fault(
                 f"hart {self.hartid}: traps for ever at {exit_.pc:#x}"
                 f" (cause {exit_.cause}), which is its own trap handler"
             )
+        elif isinstance(exit_, Breakpoint | Watchpoint):
+            home.broke(self, exit_ if isinstance(exit_, Watchpoint) else None)
         return exit_
+
+    def execute_one(self, home: Home) -> None:
+        """Execute one instruction, or take its trap; a call of the host is one too."""
+        spent = self.hart["spent"]
+        while not home.stopping and self.hart["spent"] == spent:
+            if isinstance(self.execute(home, 1), Hypercall | Idle):
+                return
 
     def stop(self) -> None:
         """Stop this hart until another one starts it."""
@@ -202,6 +227,7 @@ class Measured:
         self.resume = engine.resume
         self.request_stop = engine.request_stop
         self.statistics = engine.statistics
+        self.debug = engine.debug
         self.exits: dict[str, int] = {}
         self.inside_ns = 0
         self.between_ns = 0

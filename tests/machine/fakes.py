@@ -43,6 +43,9 @@ class FakeEngine:
         self.answers.append(value)
         self._answer = value
 
+    def debug(self, breakpoints, watches):
+        self.debugged = breakpoints, watches
+
     def request_stop(self):
         self._stop.set()
 
