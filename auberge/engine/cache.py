@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import marshal
 import os
+import stat
 import sys
 import zlib
 from typing import NamedTuple
@@ -94,14 +95,19 @@ def _checksum(body: bytes) -> bytes:
 
 def _read(path: str, key: str) -> Entry | None:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Whatever is there: a pipe must not make us wait.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
-    with open(fd, "rb") as file:
+    try:
         status = os.fstat(fd)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        ours = status.st_uid == os.geteuid() and not status.st_mode & 0o022
+        if not ours or not stat.S_ISREG(status.st_mode):
             return None
-        return unpack(file.read(), key)
+        with open(fd, "rb", closefd=False) as file:
+            return unpack(file.read(), key)
+    finally:
+        os.close(fd)
 
 
 def load() -> Entry:
@@ -113,9 +119,8 @@ def load() -> Entry:
 
 
 def _build(path: str, key: str) -> Entry:
-    """Have it compiled; written beside and renamed, so that nobody ever sees half of it."""
+    """Have it compiled, and keep it for the next time."""
     import subprocess  # not on the way of those who find an entry
-    import tempfile
 
     done = subprocess.run(
         [sys.executable, "-m", "auberge.engine.compiler"],
@@ -133,7 +138,21 @@ def _build(path: str, key: str) -> Entry:
             f"compiler: it ended with status {done.returncode} ({last}); "
             "use --engine reference, or report this"
         )
-    with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), delete=False) as new:
-        new.write(done.stdout)
-    os.rename(new.name, path)
+    _keep(path, done.stdout)
     return entry
+
+
+def _keep(path: str, data: bytes) -> None:
+    """Write it beside and rename, so that nobody ever sees half of it; or leave it, if none can."""
+    import tempfile
+
+    try:
+        fd, beside = tempfile.mkstemp(dir=os.path.dirname(path))
+    except OSError:
+        return
+    try:
+        with open(fd, "wb") as file:
+            file.write(data)
+        os.rename(beside, path)
+    except OSError:
+        os.unlink(beside)

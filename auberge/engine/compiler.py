@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import llvmlite.binding as llvm
 from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
 from auberge.engine import cache
@@ -23,11 +24,12 @@ from auberge.isa.riscv.rv64 import rv64
 
 TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
 EXPORTS = ("run", "prepare", "take_trap")
-WRITABLE, ALLOCATED = 1, 2  # sh_flags of ELF sections
+ALLOCATED = 2  # sh_flags of ELF sections
+ADR_PREL_PG_HI21, ADD_ABS_LO12_NC = 275, 277  # relocations of AArch64
 
 
 class Code(NamedTuple):
-    """Position-independent machine code, and where in it its functions begin."""
+    """Machine code for the start of any page, and where in it its functions begin."""
 
     text: bytes
     symbols: dict[str, int]
@@ -58,19 +60,44 @@ def _text_of(obj: bytes) -> Code:
     index = elf.get_section_index(".text")
     if text is None or index is None:
         raise RuntimeError("LLVM gave no code")
+    code = bytearray(text.data())
     for section in elf.iter_sections():
         flags, size, name = section["sh_flags"], section["sh_size"], section.name
         if flags & ALLOCATED and size and name not in (".text", ".eh_frame"):
             raise RuntimeError(f"the code needs data of its own, in {name} ({size} bytes)")
-        if section["sh_type"] in ("SHT_RELA", "SHT_REL") and name.endswith(".text") and size:
-            raise RuntimeError(f"the code needs a linker: {size} bytes of relocations")
+        if isinstance(section, RelocationSection) and name == ".rela.text":
+            _link(code, elf, index, section)
     symbols: dict[str, int] = {}
     table = elf.get_section_by_name(".symtab")
     if isinstance(table, SymbolTableSection):
         for symbol in table.iter_symbols():
             if symbol["st_shndx"] == index and symbol.name:
                 symbols[symbol.name] = symbol["st_value"]
-    return Code(text.data(), symbols)
+    return Code(bytes(code), symbols)
+
+
+def _link(code: bytearray, elf: ELFFile, index: int, relocations: RelocationSection) -> None:
+    """Fill in addresses of the code's own that LLVM left open; they hold at the start of any page.
+
+    AArch64 only ("ELF for the Arm 64-bit Architecture", 5.7.6): an address is put together from its
+    page, as a distance, and the offset in it. Raises RuntimeError for anything else.
+    """
+    symbols = elf.get_section(relocations["sh_link"])
+    assert isinstance(symbols, SymbolTableSection)
+    for relocation in relocations.iter_relocations():
+        symbol, kind = symbols.get_symbol(relocation["r_info_sym"]), relocation["r_info_type"]
+        if elf["e_machine"] != "EM_AARCH64" or symbol["st_shndx"] != index:
+            raise RuntimeError(f"the code needs a linker: for {symbol.name or 'a section'}")
+        target, at = symbol["st_value"] + relocation["r_addend"], relocation["r_offset"]
+        if kind == ADR_PREL_PG_HI21:
+            pages = (target >> 12) - (at >> 12)
+            field = (pages & 3) << 29 | (pages >> 2 & 0x7FFFF) << 5
+        elif kind == ADD_ABS_LO12_NC:
+            field = (target & 0xFFF) << 10
+        else:
+            raise RuntimeError(f"the code needs a linker: a relocation of type {kind}")
+        word = int.from_bytes(code[at : at + 4], "little") | field
+        code[at : at + 4] = word.to_bytes(4, "little")
 
 
 def build() -> cache.Entry:

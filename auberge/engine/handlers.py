@@ -72,6 +72,7 @@ class Handler(Trace):
             self.packing = Packing(insn)
             operands = insn.encoding.operands
             values = {n: self.operand(n, o.width) for n, o in operands.items()}
+            self.rd = values.get("rd")
             insn.execute(self, **values)
         if not self.ended:
             self.retire()
@@ -118,7 +119,7 @@ class Handler(Trace):
     def destination(self, key: Register) -> str:
         if key.file != "x":
             return self.register(*key)
-        if "sink" not in self.packing.at:
+        if "sink" not in self.packing.at or key.number is not self.rd:
             raise TypeError("an integer register is written that is not rd")
         at, _ = self.packing.at["sink"]
         index = self.op(f"zext i8 {self.field('i8', at)} to i64")

@@ -27,8 +27,11 @@ class Arena:
         self.address = _address_of(self._execute)
 
     def add(self, code: bytes) -> int:
-        """Copy code in; gives the address to call it at. Raises MemoryError if it does not fit."""
-        at = -(-self.used // 64) * 64
+        """Copy code in, to the start of a page; gives its address.
+
+        Raises MemoryError if it does not fit.
+        """
+        at = -(-self.used // mmap.PAGESIZE) * mmap.PAGESIZE
         if at + len(code) > self.size:
             raise MemoryError(f"{len(code)} bytes of code do not fit an arena of {self.size}")
         self._write[at : at + len(code)] = code

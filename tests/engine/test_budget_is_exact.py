@@ -107,5 +107,3 @@ def test_a_wfi_at_the_end_of_a_budget_is_still_an_exit(engine: str) -> None:
     assert b.run(2) == Idle(None)
     assert (b["pc"], b["spent"]) == (CODE + 8, 2)
     assert b.run(1) == Spent()
-
-

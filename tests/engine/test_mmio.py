@@ -1,4 +1,4 @@
-"""Device accesses: exits with all a device must know; answers; refusals; and nothing asked twice."""
+"""Device accesses: what a device must know, answers, refusals, and nothing asked twice."""
 
 import pytest
 

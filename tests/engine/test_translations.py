@@ -130,7 +130,9 @@ def test_superpages(level: int) -> None:
     size = PAGE << 9 * level
     reach = [0x80000, 0xFF000]
     va = 5 << 30
-    text = "".join(f"li t0, {va + at}\nld a{n}, (t0)\nsd a{n}, 8(t0)\n" for n, at in enumerate(reach))
+    text = "".join(
+        f"li t0, {va + at}\nld a{n}, (t0)\nsd a{n}, 8(t0)\n" for n, at in enumerate(reach)
+    )
 
     def setup(board: Board) -> None:
         board.map(CODE, CODE)
@@ -145,9 +147,7 @@ def test_superpages(level: int) -> None:
 
 
 def test_a_superpage_that_is_not_aligned() -> None:
-    board = finished(
-        "ld a0, (s1)\nhandler: wfi", setup=spaces((VA, DATA, RWX), level=1), **S_MODE
-    )
+    board = finished("ld a0, (s1)\nhandler: wfi", setup=spaces((VA, DATA, RWX), level=1), **S_MODE)
     assert (board["scause"], board["stval"]) == (13, VA)
 
 
