@@ -86,5 +86,6 @@ class Decoder(Trace):
         self.do(f"store ptr @{name}, ptr %rec")
 
     def field(self, t: str, at: int, value: str) -> None:
+        """Write `value` into the record at offset `at`."""
         where = self.op(f"getelementptr i8, ptr %rec, i64 {at}")
         self.do(f"store {t} {value}, ptr {where}, align 1")

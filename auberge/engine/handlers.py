@@ -88,15 +88,18 @@ class Handler(Trace):
 
     # -- what is in the record ------------------------------------------------------------------
     def pc(self) -> str:
+        """The address of the instruction, from where its record is."""
         distance = self.op(f"sub i64 {self.op('ptrtoint ptr %rec to i64')}, %bias")
         # Canonical addresses have their sign in bit 60 too.
         return self.op(f"ashr i64 {distance}, 3")
 
     def field(self, t: str, at: int, *known: str) -> str:
+        """What is in the record at offset `at`; `known` is metadata that says more of it."""
         where = self.op(f"getelementptr i8, ptr %rec, i64 {at}")
         return self.op(", ".join((f"load {t}, ptr {where}", "align 1", CONSTANT, *known)))
 
     def operand(self, name: str, width: int) -> Bits:
+        """An operand of the instruction, from where its packing has it."""
         if name in NOT_PACKED:
             return self.leaf(width, "0")
         if name == self.packing.immediate:
@@ -156,6 +159,7 @@ class Handler(Trace):
         self.sequential(left)
 
     def sequential(self, left: str) -> None:
+        """Go on with the next record, unless the budget is spent."""
         following = self.op(f"getelementptr i8, ptr %rec, i64 {8 * self.length}")
         out, more = self.labels("out", "more")
         self.do(f"br i1 {self.op(f'icmp eq i64 {left}, 0')}, label %{out}, label %{more}, {RARE}")
@@ -242,6 +246,7 @@ class Handler(Trace):
         return self.op(f"and i64 {last}, -4096")
 
     def host_address(self, entry: str, va: str) -> str:
+        """Where on the host `va` is, by a TLB entry that matches it."""
         second = self.op(f"getelementptr i8, ptr {entry}, i64 8")
         return self.op(f"add i64 {va}, {self.op(f'load i64, ptr {second}, {STATE}')}")
 

@@ -48,6 +48,7 @@ class Context(NamedTuple):
 
     @classmethod
     def of(cls, isa: Isa, layout: Layout, fuses: bool) -> Context:
+        """The context for a description: which state each routine writes is seen in a dry run."""
         effects = {}
         for name, text in isa.routines.items():
             effects[name] = Spy(isa, text, *arguments(text)).writes
@@ -79,11 +80,13 @@ class Trace(EngineHart):
         self.lines.append(line)
 
     def op(self, line: str) -> str:
+        """Append an operation; the name of its value."""
         self.fresh += 1
         self.lines.append(f"%v{self.fresh} = {line}")
         return f"%v{self.fresh}"
 
     def labels(self, *names: str) -> list[str]:
+        """Names for blocks that no others have."""
         self.fresh += 1
         return [f"{n}{self.fresh}" for n in names]
 
@@ -113,6 +116,7 @@ class Trace(EngineHart):
         return self.memo[e]
 
     def lower(self, e: Bits) -> str:
+        """The name of the value of an expression whose operands are lowered first."""
         if e.op == "leaf":
             raise TypeError("a value born in a `when` is used after it; get it out with h.either()")
         a, t = [self.low(x) for x in e.args], f"i{e.width}"
@@ -146,11 +150,13 @@ class Trace(EngineHart):
         raise TypeError(f"{e.op} has no native form")
 
     def modulo(self, t: str, amount: str, width: int) -> str:
+        """A shift's amount, wrapped at the width as `Bits` has it; LLVM's is poison beyond."""
         if width & (width - 1) == 0:
             return self.op(f"and {t} {amount}, {width - 1}")
         return self.op(f"urem {t} {amount}, {width}")
 
     def concat(self, e: Bits, a: list[str]) -> str:
+        """The operands side by side, the first one highest."""
         t, r = f"i{e.width}", "0"
         for x, name in zip(e.args, a, strict=True):
             v = self.op(f"zext i{x.width} {name} to {t}")
@@ -195,6 +201,7 @@ class Trace(EngineHart):
         return self.op(f"getelementptr i64, ptr {base}, i64 {self.low(index.zext(64))}")
 
     def read_register(self, file: str, i: Bits) -> Bits:
+        """A register's value before the instruction; loaded once."""
         key = Register(file, i)
         if key not in self.now:
             self.now[key] = self.leaf(
@@ -203,6 +210,7 @@ class Trace(EngineHart):
         return self.now[key]
 
     def write_register(self, file: str, i: Bits, v: Bits) -> None:
+        """Remember a register's new value; stored when the path ends well."""
         if v.width != 64:
             raise TypeError(
                 f"a register holds 64 bits, not {v.width}; widen with .sext() or .zext()"

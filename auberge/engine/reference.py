@@ -269,6 +269,7 @@ class Reference(EngineHart):
 
     # -- one instruction ------------------------------------------------------------------------
     def fetch_and_execute(self) -> None:
+        """One instruction, or the trap of one that cannot be fetched or decoded."""
         pc = self.hart["pc"]
         word = self.fetch(pc)
         self.fetched = word
@@ -302,6 +303,7 @@ class Reference(EngineHart):
         return int.from_bytes(self.ram.view[pa : pa + 2], "little")
 
     def translate(self, va: int, access: str) -> int:
+        """The physical address of `va`: by the walk, the first time in a page."""
         page, low = va & ~4095, va & 4095
         known = self.walks.get((page, access))
         if known is None:
@@ -330,6 +332,7 @@ class Reference(EngineHart):
         return const((self.hart.x if file == "x" else self.hart.f)[int(i)], 64)
 
     def write_register(self, file: str, i: Bits, v: Bits) -> None:
+        """Remember a register's new value for the end of the instruction."""
         if v.width != 64:
             raise TypeError(
                 f"a register holds 64 bits, not {v.width}; widen with .sext() or .zext()"
@@ -398,6 +401,7 @@ class Reference(EngineHart):
         return answer
 
     def commit_cells(self) -> None:
+        """Write what the instruction has changed of the hart's cells."""
         for cell, v in self.pending.items():
             self.hart.words[self._index[cell]] = int(v)
         self.pending.clear()

@@ -240,6 +240,7 @@ class Spy(Hart):
         text(self, *(self.unknown() for _ in args))
 
     def unknown(self, width: int = 64) -> Bits:
+        """A value of which nothing is known, unlike any other."""
         self.fresh += 1
         return leaf(width, self.fresh)
 
