@@ -372,7 +372,8 @@ class Machine:
                     rtc.tick()
                     alarm = rtc.deadline()
                     if alarm is not None:
-                        waits.append((alarm - self._now_ns()) / 1e9)
+                        # At least a while: it may be due and silent (`InstructionAlarm`).
+                        waits.append(max((alarm - self._now_ns()) / 1e9, FLUSH_AFTER))
             if not console.waiting:
                 printed_at = None
             elif printed_at is None:

@@ -60,7 +60,14 @@ class Tohost:
 
 
 class InstructionAlarm:
-    """Ticks an alarm at its instruction, when instructions are the clock."""
+    """Ticks an alarm at its instruction, when instructions are the clock.
+
+    An alarm may be due and stay silent: a guest can have set it to a time that its clock, which
+    wraps, has left behind.
+    """
+
+    LATER = 1 << 16
+    """Instructions until such an alarm is looked at again."""
 
     def __init__(self, clock: InstructionClock, now_ns: Callable[[], int], alarm: Alarm) -> None:
         self._clock, self._now_ns, self._alarm = clock, now_ns, alarm
@@ -75,7 +82,9 @@ class InstructionAlarm:
     def budget(self) -> int:
         """As `Pace`."""
         ticks = self._ticks()
-        return 1 << 40 if ticks is None else max(1, ticks << self._clock.SHIFT)
+        if ticks is None:
+            return 1 << 40
+        return ticks << self._clock.SHIFT or self.LATER
 
     def look(self) -> None:
         """As `Pace`."""
@@ -85,6 +94,9 @@ class InstructionAlarm:
     def wake(self, deadline: int | None) -> int | None:
         """As `Pace`."""
         ticks = self._ticks()
+        if ticks == 0:
+            self._alarm.tick()
+            return deadline if self._ticks() == 0 else self._clock.ticks()
         if ticks is None:
             return deadline
         alarm = self._clock.ticks() + ticks

@@ -261,6 +261,33 @@ def test_the_alarm_rings_while_the_guest_computes(tmp_path):
     assert made.run(timeout=10) == PoweredOff(0)
 
 
+@pytest.mark.parametrize("icount", [False, True])
+def test_an_alarm_that_the_clock_wrapped_past_costs_nothing(tmp_path, icount):
+    """It is due for ever and never rings: neither the hart nor its keeper may spin on it."""
+    looks = []
+
+    def script(hart):
+        for register in (4, 0):  # the time, which wraps at once
+            yield MmioWrite(RTC + register, 4, 2**32 - 1)
+        yield Idle(1000)
+        for register in (0x0C, 8):  # the alarm
+            yield MmioWrite(RTC + register, 4, 2**32 - 1)
+        yield Spent()
+        if icount:
+            assert made.vcpus[0].pace.budget() == 1 << 16
+            yield Idle(2000)
+            assert made.vcpus[0].clock.ticks() == 2000
+        yield FOREVER
+
+    def wall_ns():
+        looks.append(None)
+        return 10**18 + len(looks)
+
+    made, _ = machine(tmp_path, script, wall_ns=wall_ns, icount=icount)
+    assert made.run(timeout=0.1) == TimedOut()
+    assert len(looks) < 200
+
+
 # -- several harts ------------------------------------------------------------------------------
 
 
