@@ -121,6 +121,10 @@ class Queue:
         self._last = self._last + 1 & 0xFFFF
         return chain
 
+    def unpop(self, count: int) -> None:
+        """Have the `count` chains that were popped last, and not pushed, popped again later."""
+        self._last = self._last - count & 0xFFFF
+
     def push(self, head: int, written: int) -> None:
         """Return the chain of `head` as used, `written` bytes of its writable buffers filled."""
         slot = self._used + 4 + 8 * (self._used_index & self._mask)

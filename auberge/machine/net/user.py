@@ -1,0 +1,130 @@
+"""The network `user`: made when the guest first needs it, served by one thread while it runs."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from auberge.machine.net.forward import Forward
+from auberge.machine.virtio.net import Nic
+
+if TYPE_CHECKING:
+    from auberge.machine.net.nat import Nat
+
+RESOLV_CONF = "/etc/resolv.conf"
+
+
+def host_resolvers(path: str = RESOLV_CONF) -> list[str]:
+    """The addresses of the host's DNS servers (resolv.conf(5)), as they are now."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = [line.split() for line in file]
+    except OSError:
+        return []
+    # an address with a scope is of a link that we need not know
+    return [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]
+
+
+class UserNetwork:
+    """A `Link` to the built-in network address translation.
+
+    Sockets cost tens of milliseconds to import, and few guests use the network at once: so the
+    thread makes it while the guest boots. With forwards it is made here, so that a port that
+    can't be had is said before the guest boots.
+    """
+
+    def __init__(
+        self,
+        forwards: Sequence[Forward],
+        host_loopback: bool,
+        entropy: Callable[[int], bytes],
+        resolvers: Callable[[], Sequence[str]] = host_resolvers,
+        dns_port: int = 53,
+    ) -> None:
+        self._arguments = forwards, host_loopback, entropy, resolvers, dns_port
+        self._making = threading.Lock()
+        self._nat: Nat | None = None
+        self._nic: Nic | None = None
+        if forwards:
+            self.nat()
+
+    def nat(self) -> "Nat":
+        """The translation, made if it is not yet."""
+        with self._making:
+            if self._nat is None:
+                from auberge.machine.net.nat import Choices, Nat
+                from auberge.machine.net.reactor import Reactor
+
+                forwards, host_loopback, entropy, resolvers, dns_port = self._arguments
+                choices = Choices(resolvers, forwards, host_loopback, dns_port)
+                self._nat = Nat(choices, Reactor(time.monotonic), entropy)
+                if self._nic is not None:
+                    self._nat.plug(self._nic)
+            return self._nat
+
+    # -- as Link --------------------------------------------------------------------------------
+
+    def plug(self, nic: Nic) -> None:
+        """As `Link`."""
+        with self._making:
+            self._nic = nic
+            if self._nat is not None:
+                self._nat.plug(nic)
+
+    def transmit(self, frame: bytes, checksum_at: int, checksum_offset: int) -> None:
+        """As `Link`."""
+        (self._nat or self.nat()).transmit(frame, checksum_at, checksum_offset)
+
+    def flush(self) -> None:
+        """As `Link`."""
+        if self._nat is not None:
+            self._nat.flush()
+
+    # -- as Service -----------------------------------------------------------------------------
+
+    def serve(self, lock: AbstractContextManager[object]) -> None:
+        """As `Service`."""
+        self.nat().reactor.serve(_Timed(self, lock))
+
+    def stop(self) -> None:
+        """As `Service`."""
+        self.nat().reactor.stop()
+
+    def close(self) -> None:
+        """Give back every socket."""
+        if self._nat is not None:
+            self._nat.close()
+            self._nat.reactor.close()
+
+    @property
+    def nic(self) -> Nic | None:
+        """What is plugged in."""
+        return self._nic
+
+
+class _Timed:
+    """Holds the lock, and counts the time as the network's."""
+
+    __slots__ = ("_network", "_lock", "_begin")
+
+    def __init__(self, network: UserNetwork, lock: AbstractContextManager[object]) -> None:
+        self._network = network
+        self._lock = lock
+        self._begin = 0
+
+    def __enter__(self) -> None:
+        self._lock.__enter__()
+        self._begin = time.perf_counter_ns()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        nic = self._network.nic
+        if nic is not None:
+            nic.counts.python_ns += time.perf_counter_ns() - self._begin
+        self._lock.__exit__(kind, error, trace)
