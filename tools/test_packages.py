@@ -27,6 +27,7 @@ PEERS = [
     Peer("gpg", ("gpg",), "forged signatures"),
     Peer("gpgv", ("gpgv",), "signatures of archives"),
     Peer("tmux", ("tmux",), "the terminal inside tmux"),
+    Peer("gdb-multiarch", ("gdb-multiarch",), "the debugger's server with GDB"),
     Peer("mkfs.ext4", ("e2fsprogs",), "file systems on disks"),
 ]
 

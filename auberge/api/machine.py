@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from auberge.api.standard_input import StandardInput
 from auberge.engine.choose import choose
@@ -17,6 +18,9 @@ from auberge.machine.virt import LEAST_MEMORY, MOST_DISKS, MOST_HARTS, MOST_MEMO
 from auberge.machine.virtio.block import Block
 from auberge.memory.ram import PAGE
 from auberge.refusal import Refusal
+
+if TYPE_CHECKING:
+    from auberge.machine.debug.server import Server
 
 Path = str | os.PathLike[str]
 
@@ -83,6 +87,7 @@ class Machine:
         self._machine = machine
         self._disks = disks
         self._keys = keys
+        self._gdb: Server | None = None
         self._matched = 0  # how much output `until` has looked at and found
         self.console = Console(self, machine.console)
 
@@ -158,10 +163,11 @@ class Machine:
             return self._run(until, timeout)
 
     def _run(self, until: str | None, timeout: float | None) -> Outcome:
+        run = self._machine.run if self._gdb is None else self._gdb.debugger.run
         if until is None:
-            return self._machine.run(None, timeout)
+            return run(None, timeout, self._matched)
         text = until.encode()
-        outcome = self._machine.run(text, timeout, self._matched)
+        outcome = run(text, timeout, self._matched)
         if isinstance(outcome, Printed):
             at = max(self._matched, self._machine.console.forgotten)
             found = self._machine.console.since(at).find(text)
@@ -170,8 +176,25 @@ class Machine:
 
     def pause(self) -> "Machine":
         """Have `run`, in whichever thread it is, return soon."""
-        self._machine.pause()
+        (self._machine if self._gdb is None else self._gdb.debugger).pause()
         return self
+
+    def gdb(self, address: str) -> str:
+        """Let GDB connect at "PORT" (of 127.0.0.1) or "HOST:PORT"; port 0 is any. Says where it is.
+
+        From now on `run` waits until GDB lets the machine run, which is stopped at first. Whoever
+        can connect there owns the guest. Raises Refusal if nothing can listen at that address.
+        """
+        from auberge.machine.debug.server import Server  # imports the description of the ISA
+
+        if self._gdb is not None:
+            raise Refusal("gdb: one debugger is served already; one is what a machine can have")
+        host, _, port = address.rpartition(":")
+        if not (port.isascii() and port.isdecimal() and int(port) < 1 << 16):
+            raise Refusal(f"gdb: {address!r} is not an address; write PORT or HOST:PORT")
+        self._gdb = Server(self._machine, host.strip("[]") or "127.0.0.1", int(port))
+        where, number = self._gdb.address
+        return f"[{where}]:{number}" if ":" in where else f"{where}:{number}"
 
     def resize(self, columns: int, rows: int) -> None:
         """Tell the guest the size of the window that its console is shown in."""
@@ -188,6 +211,9 @@ class Machine:
 
     def close(self) -> None:
         """End the machine, and give back its memory and disks."""
+        if self._gdb is not None:
+            self._gdb.close()
+            self._gdb = None
         self._machine.close()
         for disk in self._disks:
             disk.close()

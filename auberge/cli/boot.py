@@ -7,7 +7,7 @@ import sys
 from auberge.api.machine import Machine
 from auberge.cli.terminal import Guest, Terminal
 from auberge.engine.choose import NAMES
-from auberge.image.store import Image, find, parse_reference
+from auberge.image.store import Boot, Image, boot_options, find, parse_reference
 from auberge.machine.outcome import Faulted, Outcome, PoweredOff, TimedOut
 from auberge.refusal import Refusal
 
@@ -27,10 +27,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--disk", metavar="FILE[,rw|,ro]", action="append", default=[],
         help="a raw disk; what is written goes to FILE.overlay, or with `,rw` to FILE itself",
     )  # fmt: skip
-    add("--memory", metavar="SIZE", default="512M", help="as 512M or 2G (512M)")
+    add("--memory", metavar="SIZE", help="as 512M or 2G (512M, or what IMAGE asks for)")
     add("--cpus", metavar="N", type=int, default=1, help="harts (1)")
     add("--engine", choices=NAMES, default="auto", help="what executes instructions (auto)")
     add("--board", choices=sorted(BOARDS), default="virt", help="the parts list (virt)")
+    add(
+        "--gdb", metavar="[HOST:]PORT",
+        help="start stopped, and let GDB connect there (HOST is 127.0.0.1)",
+    )  # fmt: skip
     add("--timeout", metavar="SECONDS", type=seconds, help="end with status 124 after that long")
     add("--icount", action="store_true", help="instructions are the clock: runs repeat exactly")
     add("--dumpdtb", metavar="FILE", help="write the device tree and do not boot")
@@ -51,15 +55,16 @@ def seconds(text: str) -> float:
 def run(args: argparse.Namespace) -> int:
     """Boot; the status is the guest's."""
     image = chosen_image(args)
+    wish = Boot() if image is None else boot_options(image)
     terminal = Terminal()
     with Machine.virt(
         kernel=args.kernel if image is None else image.kernel,
         initrd=args.initrd or (image and image.initrd),
-        append=command_line(args.append, terminal, image),
-        memory=args.memory,
+        append=command_line(args.append, wish.append, terminal, image),
+        memory=args.memory or wish.memory or "512M",
         cpus=args.cpus,
         engine=args.engine,
-        disks=args.disk,
+        disks=[*wish.disks, *args.disk],
         icount=args.icount,
         console=terminal.write,
         measured=args.stats,
@@ -68,6 +73,10 @@ def run(args: argparse.Namespace) -> int:
             with open(args.dumpdtb, "wb") as file:
                 file.write(machine.device_tree)
             return 0
+        if args.gdb is not None:
+            print(
+                f"auberge: GDB can connect: target remote {machine.gdb(args.gdb)}", file=sys.stderr
+            )
         with terminal.serving(as_guest(machine)):
             outcome = machine.run(timeout=args.timeout)
         if args.stats:
@@ -106,16 +115,24 @@ def chosen_image(args: argparse.Namespace) -> Image | None:
     return image
 
 
-def command_line(append: str, terminal: Terminal, image: Image | None) -> str:
-    """`append`, and for an image of ours what its /init wants to know of the terminal."""
+def command_line(append: str, wish: str, terminal: Terminal, image: Image | None) -> str:
+    """What an image asks for, `append`, and what the image's init wants to know of the terminal."""
+    words = [wish, append]
     size = terminal.size()
-    if image is None or not terminal.is_terminal or size is None:
-        return append
-    words = [append, f"auberge.size={size[0]}x{size[1]}"]
-    kind = os.environ.get("TERM", "")
-    if kind.replace("-", "").replace(".", "").isalnum():
-        words.append(f"TERM={kind}")
+    if image is not None and terminal.is_terminal and size is not None:
+        kind = os.environ.get("TERM", "")
+        words += terminal_words(image, size, kind)
     return " ".join(filter(None, words))
+
+
+def terminal_words(image: Image, size: tuple[int, int], kind: str) -> list[str]:
+    """A terminal's size and kind, for the /init of `tiny`, or as systemd(1) takes them."""
+    columns, rows = size
+    is_plain = kind.replace("-", "").replace(".", "").isalnum()
+    if image.name == "tiny":
+        return [f"auberge.size={columns}x{rows}", f"TERM={kind}" if is_plain else ""]
+    words = [f"systemd.tty.columns.ttyS0={columns}", f"systemd.tty.rows.ttyS0={rows}"]
+    return [*words, f"systemd.tty.term.ttyS0={kind}" if is_plain else ""]
 
 
 def status(outcome: Outcome, signal: int) -> int:

@@ -280,6 +280,8 @@ class Machine:
             for each in self.vcpus:
                 if each.hartid in others and each.status == STARTED and not self.stopping:
                     each.execute(self, ALONGSIDE)
+                    while each.hart["answered"] and not self.stopping:  # by a device: not left half
+                        each.execute(self, 1)
             outcome, self._outcome = self._outcome, None
             self.console.flush()
             if isinstance(outcome, Reset):
@@ -288,6 +290,11 @@ class Machine:
             elif isinstance(outcome, PoweredOff | Faulted):
                 self._off = outcome
             return self._off
+
+    @property
+    def off(self) -> Outcome | None:
+        """How the machine went off, if it did."""
+        return self._off
 
     @property
     def ended(self) -> Outcome | Reset | None:

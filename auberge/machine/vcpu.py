@@ -56,7 +56,7 @@ class Vcpu:
     """
 
     __slots__ = (
-        "bell", "clock", "engine", "hart", "hartid", "inside", "pace", "resume_at", "status"
+        "bell", "clock", "engine", "hart", "hartid", "held", "inside", "pace", "resume_at", "status"
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +69,7 @@ class Vcpu:
         self.status = status
         self.pace = pace
         self.bell = Bell()
+        self.held = False  # a debugger wants it to stand still
         self.inside = False  # whether it is in `engine.run`: if not, it executes no instruction
         self.resume_at: tuple[int, int] | None = None
 
@@ -126,6 +127,9 @@ class Vcpu:
         """Run the hart until `home` is stopping."""
         pace = self.pace
         while not home.stopping:
+            if self.held:
+                self.bell.wait()
+                continue
             if self.status != STARTED:
                 self._stay_away()
                 continue
