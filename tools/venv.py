@@ -24,7 +24,7 @@ def suitable_python() -> str:
     if sys.version_info >= NEEDED:
         return sys.executable
     names = ["python3.%d" % minor for minor in range(20, NEEDED[1] - 1, -1)]  # noqa: UP031
-    return next((path for path in map(shutil.which, names) if path), "")
+    return next((path for path in map(shutil.which, names) if path and run(path, "-c", "")), "")
 
 
 def make(directory: str, python: str) -> bool:
