@@ -46,10 +46,10 @@ def main() -> None:
         missing(QEMU, QEMU_PACKAGE)
     for name, text in (("counting", COUNTING), ("atomics", ATOMICS)):
         with elf_file(text) as one, elf_file(text, harts=2) as two:
-            for runner, command in runners:
-                alone, both = interleaved(
-                    count, partial(wall, command(one)), partial(wall, command(two, 2))
-                )
+            commands = [command for _, run in runners for command in (run(one), run(two, 2))]
+            found = interleaved(count, *(partial(wall, command) for command in commands))
+            for n, (runner, _) in enumerate(runners):
+                alone, both = found[2 * n : 2 * n + 2]
                 report(f"harts.{name}.one.{runner}", statistics.median(alone), "s")
                 report(f"harts.{name}.two_over_one.{runner}", median_ratio(both, alone), "x")
 

@@ -30,7 +30,8 @@ HEAD = """# Benchmarks
 Written by `python benchmarks/harness/record.py` from `benchmarks/results/{file}`; `make bench`
 measures again. Not edited by hand.
 
-{date}, {cores} x {processor}, {system}, Python {python}, {qemu}.
+{date}, {cores} x {processor}, {system}, Python {python}, {qemu};
+load average before: {load}.
 
 Times of programs are CPU time, user and system together, unless a name says otherwise; where there
 is QEMU, runs alternate, figures are medians, and the ratio is the median of the ratios of each
@@ -63,6 +64,7 @@ def record(rounds: int | None) -> str:
         "cores": os.cpu_count() or 0,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 1),
         "qemu": qemu_version() or "QEMU not installed",
     }
     with open(path + ".new", "w", encoding="utf-8") as file:

@@ -5,6 +5,9 @@ import json
 import os
 import statistics
 from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+Measured = TypeVar("Measured")
 
 RECORDS = "AUBERGE_BENCH_RECORDS"
 """The environment variable that names a file to which records are added, one JSON object a line."""
@@ -69,9 +72,9 @@ def rounds(default: int) -> int:
     return max(1, int(parser.parse_args().rounds))
 
 
-def interleaved(count: int, *measures: Callable[[], float]) -> list[list[float]]:
+def interleaved(count: int, *measures: Callable[[], Measured]) -> list[list[Measured]]:
     """Call the measures in turn, A B A B ..., so that a machine that slows down slows them all."""
-    results: list[list[float]] = [[] for _ in measures]
+    results: list[list[Measured]] = [[] for _ in measures]
     for _ in range(count):
         for measure, result in zip(measures, results, strict=True):
             result.append(measure())
