@@ -30,6 +30,7 @@ from auberge.machine.net.packet import (
     TYPE_ARP,
     TYPE_IPV4,
     UDP,
+    complete,
     ipv4_header,
     ipv4_payload,
     pseudo_sum,
@@ -74,7 +75,6 @@ class Nat:
         self._identification = 0
         self._resolver = 0
         self.reactor = reactor
-        self.refused = 0
         self._udp = UdpFlows(self, choices.forwards)
         self._tcp = TcpFlows(self, choices.forwards, entropy)
         self._pings = Pings(self)
@@ -132,21 +132,21 @@ class Nat:
     def _ipv4(self, packet: memoryview) -> None:
         payload = ipv4_payload(packet)
         if payload is None:
-            self.refused += 1
+            self.refuse()
             return
         fields = IPV4.unpack_from(packet)
         protocol, source, destination = fields[6], fields[8], fields[9]
         if protocol == PROTOCOL_UDP and len(payload) >= UDP.size:
             source_port, port, length, _ = UDP.unpack_from(payload)
             if not UDP.size <= length <= len(payload):
-                self.refused += 1
+                self.refuse()
             elif port == dhcp.SERVER_PORT and source in (UNKNOWN, NETWORK.guest):
                 self._dhcp(bytes(payload[UDP.size : length]))
             elif source == NETWORK.guest:
                 data = payload[UDP.size : length]
                 self._udp.from_guest(source_port, destination, port, data)
         elif source != NETWORK.guest:
-            self.refused += 1
+            self.refuse()
         elif protocol == PROTOCOL_TCP:
             self._tcp.from_guest(destination, payload)
         elif protocol == PROTOCOL_ICMP:
@@ -167,7 +167,8 @@ class Nat:
 
     def refuse(self) -> None:
         """Count something that was not let through."""
-        self.refused += 1
+        if self._nic is not None:
+            self._nic.counts.refused += 1
 
     def place(self, address: bytes, port: int) -> tuple[str, int] | None:
         """Where on the host's side the guest's `address` and `port` are; None if nowhere."""
@@ -226,8 +227,6 @@ class Nat:
         self, protocol: int, source: bytes, message: bytes, to: bytes, mac: bytes
     ) -> None:
         """RFC 791, 2.3; only a driver that does not take the offered MTU needs it, for UDP."""
-        from auberge.machine.net.packet import complete
-
         if protocol in _CHECKSUM_OFFSET:
             message = complete(message, 0, _CHECKSUM_OFFSET[protocol])
         step = (self.mtu - IPV4.size) & ~7

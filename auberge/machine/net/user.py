@@ -92,8 +92,13 @@ class UserNetwork:
         """As `Service`."""
         self.nat().reactor.stop()
 
+    @property
+    def ports(self) -> list[Forward]:
+        """As `Network`."""
+        return self.nat().ports if self._arguments[0] else []
+
     def close(self) -> None:
-        """Give back every socket."""
+        """As `Network`."""
         if self._nat is not None:
             self._nat.close()
             self._nat.reactor.close()

@@ -70,15 +70,27 @@ class Link(Protocol):
 class Counts:
     """What went through a device; `python_ns` is the time spent for it, the link's included."""
 
-    __slots__ = ("sent", "sent_bytes", "received", "received_bytes", "dropped", "python_ns")
+    __slots__ = (
+        "sent", "sent_bytes", "received", "received_bytes", "dropped", "refused", "python_ns"
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.sent = self.sent_bytes = self.received = self.received_bytes = 0
-        self.dropped = self.python_ns = 0
+        self.dropped = 0  # by the device: nobody had a buffer, or it was no frame
+        self.refused = 0  # by the link
+        self.python_ns = 0
 
     def as_dict(self) -> dict[str, int]:
         """By name."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {
+            "sent": self.sent,
+            "sent_bytes": self.sent_bytes,
+            "received": self.received,
+            "received_bytes": self.received_bytes,
+            "dropped": self.dropped,
+            "refused": self.refused,
+            "python_ns": self.python_ns,
+        }
 
 
 class Nic(Protocol):
@@ -105,7 +117,7 @@ class Net:
     """An Ethernet device with the address `mac`, plugged into `link`.
 
     Frames for a guest that has no buffers ready wait; when too many do, more are dropped and
-    counted, as on a wire. `now_ns` is a clock.
+    counted, as on a wire. `counts` goes on; `now_ns` is a clock.
     """
 
     __slots__ = (
@@ -118,11 +130,16 @@ class Net:
     queue_sizes = (QUEUE_SIZE, QUEUE_SIZE)
 
     def __init__(
-        self, mac: bytes, link: Link, now_ns: Callable[[], int], state: NetState = RESET
+        self,
+        mac: bytes,
+        link: Link,
+        counts: Counts,
+        now_ns: Callable[[], int],
+        state: NetState = RESET,
     ) -> None:
         self.mac = mac
         self.mtu = PLAIN_MTU
-        self.counts = Counts()
+        self.counts = counts
         self._link = link
         self._now_ns = now_ns
         self._waiting = list(state.waiting)
