@@ -12,10 +12,14 @@ from auberge.engine.choose import choose
 from auberge.machine import console as wire
 from auberge.machine import machine as inner
 from auberge.machine.disk import Disk, Mode, open_disk
+from auberge.machine.net.choose import Network, make_network
+from auberge.machine.net.forward import Forward
 from auberge.machine.outcome import Outcome, Printed, TimedOut
 from auberge.machine.statistics import Statistics
 from auberge.machine.virt import LEAST_MEMORY, MOST_DISKS, MOST_HARTS, MOST_MEMORY
 from auberge.machine.virtio.block import Block
+from auberge.machine.virtio.device import VirtioDevice
+from auberge.machine.virtio.net import Counts, Net
 from auberge.memory.ram import PAGE
 from auberge.refusal import Refusal
 
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
 Path = str | os.PathLike[str]
 
 UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
+MAC = b"\x52\x54\x00\x12\x34\x56"
+"""As QEMU's first; each guest is alone with its network, so that all may have the same."""
 
 LONGEST_APPEND = 1023
 """Bytes of command line that Linux reads on RISC-V (COMMAND_LINE_SIZE, its NUL left out)."""
@@ -83,9 +90,18 @@ class Machine:
     `resize` and `console.send` are for any. Instances have no public constructor.
     """
 
-    def __init__(self, machine: inner.Machine, disks: Sequence[Disk], keys: bool) -> None:
+    def __init__(
+        self,
+        machine: inner.Machine,
+        disks: Sequence[Disk],
+        keys: bool,
+        network: Network | None,
+        counts: Counts,
+    ) -> None:
         self._machine = machine
         self._disks = disks
+        self._network = network
+        self._counts = counts
         self._keys = keys
         self._gdb: Server | None = None
         self._matched = 0  # how much output `until` has looked at and found
@@ -104,6 +120,8 @@ class Machine:
         icount: bool = False,
         console: Callable[[bytes], None] | None = None,
         measured: bool = False,
+        net: str = "none",
+        ports: Sequence[str] = (),
     ) -> "Machine":
         """A RISC-V machine like QEMU's `virt`, ready to run; raises Refusal for what cannot be.
 
@@ -111,15 +129,22 @@ class Machine:
         machine mode. `memory` is bytes, or as "512M" or "2G". A disk is "FILE" (what the guest
         writes goes to FILE.overlay), "FILE,rw" or "FILE,ro". With `icount`, instructions are the
         clock: a run repeats exactly. `console` is given what the guest prints, in pieces; without
-        it, the guest is on stdin and stdout. `measured` makes `statistics` complete.
+        it, the guest is on stdin and stdout. `measured` makes `statistics` complete. `net` is "none"
+        (no device at all), "user" (the world, as a program of this user sees it, without this host)
+        or "user,host-loopback" (10.0.2.2 is the host's 127.0.0.1). `ports` are "HOST:GUEST" or
+        "ADDRESS:HOST:GUEST", perhaps with "/udp": ports of the host, of 127.0.0.1 unless another is
+        named, that lead to the guest's.
         """
         if not 1 <= cpus <= MOST_HARTS:
             raise Refusal(f"cpus: {cpus} is not possible; choose 1 to {MOST_HARTS}")
         if icount and cpus > 1:
             raise Refusal(f"icount: {cpus} harts cannot be repeated exactly; use one")
+        if icount and net != "none":
+            raise Refusal("icount: a network cannot be repeated exactly; use net none")
         _check_append(append)
-        if len(disks) > MOST_DISKS:
-            raise Refusal(f"disks: there are {len(disks)}; at most {MOST_DISKS} are possible")
+        most_disks = MOST_DISKS - (net != "none")
+        if len(disks) > most_disks:
+            raise Refusal(f"disks: there are {len(disks)}; at most {most_disks} are possible")
         configuration = inner.Configuration(
             os.fspath(kernel),
             None if initrd is None else os.fspath(initrd),
@@ -136,6 +161,14 @@ class Machine:
         )
         kind = choose(engine)
         opened: list[Disk] = []
+        network = make_network(net, ports, os.urandom)
+        counts = Counts()
+
+        def devices() -> list[VirtioDevice]:
+            blocks = [Block(disk, f"disk{n}") for n, disk in enumerate(opened)]
+            nics = [] if network is None else [Net(MAC, network, counts, time.perf_counter_ns)]
+            return [*blocks, *nics]
+
         try:
             for disk in disks:
                 opened.append(_open_disk(os.fspath(disk)))
@@ -143,13 +176,16 @@ class Machine:
                 configuration,
                 kind,
                 outside,
-                lambda: [Block(disk, f"disk{n}") for n, disk in enumerate(opened)],
+                devices,
+                services=[] if network is None else [network],
             )
         except BaseException:
+            if network is not None:
+                network.close()
             for each in opened:
                 each.close()
             raise
-        return cls(machine, opened, console is None)
+        return cls(machine, opened, console is None, network, counts)
 
     def run(self, until: str | None = None, timeout: float | None = None) -> Outcome:
         """Run until the guest ends, prints `until`, or `timeout` seconds pass; say which.
@@ -205,9 +241,15 @@ class Machine:
         """The device tree blob that the guest was given."""
         return self._machine.device_tree
 
+    @property
+    def ports(self) -> list[Forward]:
+        """The host's ports that lead to the guest's; one given as 0 is what the host chose."""
+        return [] if self._network is None else self._network.ports
+
     def statistics(self) -> Statistics:
         """What was counted so far."""
-        return self._machine.statistics()
+        network = {} if self._network is None else self._counts.as_dict()
+        return self._machine.statistics()._replace(network=network)
 
     def close(self) -> None:
         """End the machine, and give back its memory and disks."""
@@ -218,6 +260,9 @@ class Machine:
         for disk in self._disks:
             disk.close()
         self._disks = ()
+        if self._network is not None:
+            self._network.close()
+            self._network = None
 
     def __enter__(self) -> "Machine":
         return self

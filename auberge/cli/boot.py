@@ -8,6 +8,7 @@ from auberge.api.machine import Machine
 from auberge.cli.terminal import Guest, Terminal
 from auberge.engine.choose import NAMES
 from auberge.image.store import Boot, Image, boot_options, find, parse_reference
+from auberge.machine.net.choose import NETWORKS
 from auberge.machine.outcome import Faulted, Outcome, PoweredOff, TimedOut
 from auberge.refusal import Refusal
 
@@ -34,6 +35,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--gdb", metavar="[HOST:]PORT",
         help="start stopped, and let GDB connect there (HOST is 127.0.0.1)",
+    )  # fmt: skip
+    add(
+        "--net", choices=NETWORKS, metavar="none|user",
+        help="a network without root (user; with --icount, none), or no such device at all;"
+        " `user,host-loopback` also makes 10.0.2.2 this host's 127.0.0.1",
+    )  # fmt: skip
+    add(
+        "-p", metavar="[ADDRESS:]HOST:GUEST[/udp]", dest="ports", action="append", default=[],
+        help="lead a port of this host, of 127.0.0.1 unless ADDRESS is given, to one of the guest",
     )  # fmt: skip
     add("--timeout", metavar="SECONDS", type=seconds, help="end with status 124 after that long")
     add("--icount", action="store_true", help="instructions are the clock: runs repeat exactly")
@@ -68,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
         icount=args.icount,
         console=terminal.write,
         measured=args.stats,
+        net=args.net or ("none" if args.icount else "user"),
+        ports=args.ports,
     ) as machine:
         if args.dumpdtb is not None:
             with open(args.dumpdtb, "wb") as file:

@@ -29,6 +29,7 @@ from auberge.machine.outcome import (
 )
 from auberge.machine.pace import InstructionAlarm, Pace, Paces, Tohost
 from auberge.machine.sbi import HANDOVER, Sbi
+from auberge.machine.service import Service
 from auberge.machine.statistics import Statistics
 from auberge.machine.vcpu import STARTED, STOPPED, Measured, Vcpu
 from auberge.machine.virt import RAM, Virt, Wiring
@@ -87,12 +88,14 @@ class Machine:
         outside: Outside,
         disks: Callable[[], Sequence[VirtioDevice]] = lambda: (),
         board: type[Virt] = Virt,
+        services: Sequence[Service] = (),
     ) -> None:
         self.configuration = configuration
         self._engines = engines
         self._outside = outside
         self._disks = disks
         self._make_board = board
+        self._services = services
         self._bell = Bell()
         self.lock = threading.Lock()  # of devices and hart states: see `_build`
         self._ending = threading.Lock()
@@ -322,13 +325,20 @@ class Machine:
 
     def _run_once(self, deadline: float | None) -> Outcome | Reset:
         """One boot, or what is left of it after a pause: until there is an outcome."""
-        if len(self.vcpus) > 1 and sys.getswitchinterval() > SWITCH_INTERVAL:
+        several = len(self.vcpus) + len(self._services) > 1
+        if several and sys.getswitchinterval() > SWITCH_INTERVAL:
             sys.setswitchinterval(SWITCH_INTERVAL)
         threads = [
             threading.Thread(
                 target=self._hart_thread, args=(vcpu,), name=f"hart {vcpu.hartid}", daemon=True
             )
             for vcpu in self.vcpus
+        ]
+        threads += [
+            threading.Thread(
+                target=self._service_thread, args=(service,), name="service", daemon=True
+            )
+            for service in self._services
         ]
         self.stopping = self._outcome is not None
         self._clock.base += self._paused_at - self._clock.ticks()
@@ -338,6 +348,8 @@ class Machine:
             self._keep_house(deadline)
         finally:
             self._stop_harts()
+            for service in self._services:
+                service.stop()
             for thread in threads:
                 if thread.ident is not None:
                     thread.join()
@@ -354,6 +366,13 @@ class Machine:
         try:
             vcpu.run(self)
         except BaseException as failure:  # to be raised by `run`, in the thread that called it
+            self._failure = failure
+            self.end(Paused())
+
+    def _service_thread(self, service: Service) -> None:
+        try:
+            service.serve(self.lock)
+        except BaseException as failure:  # as above
             self._failure = failure
             self.end(Paused())
 

@@ -15,6 +15,7 @@ class Statistics(NamedTuple):
     python_ns: int = 0
     exits: dict[str, int] = {}
     accesses: dict[str, int] = {}
+    network: dict[str, int] = {}
 
     def plus(self, counted: dict[str, int]) -> "Statistics":
         """With what an engine counted."""
@@ -39,6 +40,17 @@ class Statistics(NamedTuple):
         """Million instructions per second of native code."""
         return 1000 * self.instructions / self.native_ns if self.native_ns else 0.0
 
+    def _network_rows(self) -> list[tuple[str, str]]:
+        if not self.network:
+            return []
+        counted = self.network
+        packets = counted["sent"] + counted["received"]
+        each = counted["python_ns"] / packets / 1000 if packets else 0.0
+        return [
+            *((name, f"{count:,}") for name, count in counted.items() if name != "python_ns"),
+            ("Python per packet", f"{each:,.1f} us"),
+        ]
+
     def lines(self) -> list[str]:
         """A table to print."""
         exits = sorted(self.exits.items(), key=lambda item: -item[1])
@@ -51,5 +63,6 @@ class Statistics(NamedTuple):
             ("in Python", f"{self.python_ns / 1e9:,.3f} s"),
             *((f"exits {name}", f"{count:,}") for name, count in exits),
             *((f"accesses {name}", f"{count:,}") for name, count in accesses if count),
+            *((f"network {name}", text) for name, text in self._network_rows()),
         ]
         return [f"{name:32}{value:>20}" for name, value in rows]
