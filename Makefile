@@ -44,6 +44,7 @@ check: $(VENV)/.test-extras
 	@$(BIN)/python tools/size.py
 
 bench: $(VENV)/.installed
+	@$(BIN)/auberge image build tiny
 	@for script in benchmarks/[!_]*.py; do $(BIN)/python $$script || exit; done
 
 clean:
