@@ -16,7 +16,7 @@ KERNEL = "linux-image-riscv64"
 BUSYBOX = "busybox-static"
 BASE = "base-files"
 
-MODULES = ("virtio_mmio", "virtio_blk", "virtio_rng")
+MODULES = ("virtio_mmio", "virtio_blk", "virtio_rng", "virtio_net")
 """The board's drivers that Debian's kernel has as modules; its virtio console is built in."""
 
 APPLETS = re.compile(rb"(?<![\w.\[\]+-])\[\0\[\[\0(?:[\w.+-]+\0)+")
@@ -145,6 +145,7 @@ def _configuration() -> Mapping[str, str]:
         "etc/passwd": tiny_files.PASSWD,
         "etc/group": tiny_files.GROUP,
         "etc/profile": tiny_files.PROFILE,
+        "etc/udhcpc.sh": tiny_files.UDHCPC,
     }
 
 

@@ -36,6 +36,14 @@ load_drivers() {
     esac
 }
 
+# Where there is a network device: an address, a route and a resolver, by DHCP.
+start_network() {
+    [ -e /sys/class/net/eth0 ] || return
+    ip link set lo up
+    ip link set eth0 up
+    udhcpc -i eth0 -q -n -t 5 -T 1 -s /etc/udhcpc.sh > /dev/null 2>&1
+}
+
 case $what in
 report)
     echo "guest says:"
@@ -44,6 +52,7 @@ report)
     ;;
 run)
     load_drivers
+    start_network
     sh -c "$(echo "$command" | base64 -d)"
     status=$?
     if [ $status -ne 0 ]; then
@@ -54,6 +63,7 @@ run)
     ;;
 shell)
     load_drivers
+    start_network
     mkdir /dev/pts
     mount -t devpts devpts /dev/pts
     ip link set lo up
@@ -77,6 +87,19 @@ nogroup:x:65534:
 
 HOSTS = """127.0.0.1 localhost
 127.0.1.1 tiny
+"""
+
+UDHCPC = r"""# What udhcpc found out: its environment and the first argument say it.
+case $1 in
+bound | renew)
+    ip addr flush dev $interface
+    ip addr add $ip/$mask dev $interface
+    ip route add default via ${router%% *}
+    for server in $dns; do
+        echo nameserver $server
+    done > /etc/resolv.conf
+    ;;
+esac
 """
 
 PROFILE = r"""PS1='\u@\h:\w\$ '
