@@ -137,8 +137,9 @@ def main() -> None:
     options = parser.parse_args()
     path = sorted(glob.glob(os.path.join(RESULTS, "*.jsonl")))[-1:] if options.table else []
     newest = path[0] if path else record(options.rounds)
+    text = table(newest)
     with open(TABLE, "w", encoding="utf-8") as page:
-        page.write(table(newest))
+        page.write(text)
 
 
 if __name__ == "__main__":
