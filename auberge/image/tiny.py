@@ -123,6 +123,7 @@ def write_initramfs(out: BinaryIO, linux: Kernel, program: bytes, release: bytes
     # the kernel opens it for /init before devtmpfs is mounted
     cpio.character_device("dev/console", 0o600, 5, 1)
     cpio.file("init", tiny_files.INIT.encode(), 0o755)
+    cpio.file("etc/udhcpc.sh", tiny_files.UDHCPC.encode(), 0o755)
     cpio.file("bin/busybox", program, 0o755)
     for name in applets(program):
         if name != "busybox":
@@ -145,7 +146,6 @@ def _configuration() -> Mapping[str, str]:
         "etc/passwd": tiny_files.PASSWD,
         "etc/group": tiny_files.GROUP,
         "etc/profile": tiny_files.PROFILE,
-        "etc/udhcpc.sh": tiny_files.UDHCPC,
     }
 
 

@@ -89,7 +89,8 @@ HOSTS = """127.0.0.1 localhost
 127.0.1.1 tiny
 """
 
-UDHCPC = r"""# What udhcpc found out: its environment and the first argument say it.
+UDHCPC = r"""#!/bin/sh
+# What udhcpc found out: its environment and the first argument say it.
 case $1 in
 bound | renew)
     ip addr flush dev $interface
