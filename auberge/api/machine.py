@@ -127,7 +127,8 @@ class Machine:
 
         `kernel` is a Linux Image (raw or gzip), an ELF kernel for S-mode, or an ELF program for
         machine mode. `memory` is bytes, or as "512M" or "2G". A disk is "FILE" (what the guest
-        writes goes to FILE.overlay), "FILE,rw" or "FILE,ro". With `icount`, instructions are the
+        writes goes to FILE.overlay), "FILE,temporary" (what it writes is forgotten), "FILE,rw" or
+        "FILE,ro". With `icount`, instructions are the
         clock: a run repeats exactly. `console` is given what the guest prints, in pieces; without
         it, the guest is on stdin and stdout. `measured` makes `statistics` complete. `net` is "none"
         (no device at all), "user" (the world, as a program of this user sees it, without this host)
@@ -321,7 +322,9 @@ def _check_append(append: str) -> None:
 
 def _open_disk(disk: str) -> Disk:
     path, comma, option = disk.rpartition(",")
-    modes: dict[str, Mode] = {"ro": "ro", "rw": "rw", "overlay": "overlay"}
+    modes: dict[str, Mode] = {
+        "ro": "ro", "rw": "rw", "overlay": "overlay", "temporary": "temporary",
+    }  # fmt: skip
     if comma and option in modes:
         return open_disk(path, modes[option])
     return open_disk(disk)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from auberge.image.store import Image, find
 
 if TYPE_CHECKING:
-    from auberge.image.builder import Progress
+    from auberge.image.recipe import Computer, Progress
 
 __all__ = ["Image", "build", "find"]
 
@@ -17,12 +17,14 @@ def build(
     keyring: str | None = None,
     progress: "Progress" = lambda stage, done, total: None,
     update: bool = False,
+    computer: "Computer | None" = None,
 ) -> Image:
     """The image, complete: the cached one if this version of Auberge built it, else a new one.
 
-    `update` looks for newer packages even so. See builder.py.
+    `update` looks for newer packages even so. `computer` runs the guests that some images need to
+    be made; see recipe.py.
     """
     # most starts find an image in the cache and need none of this
     from auberge.image import builder
 
-    return builder.build(name, arch, mirror, keyring, progress, update)
+    return builder.build(name, arch, mirror, keyring, progress, update, computer)

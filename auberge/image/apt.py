@@ -101,7 +101,7 @@ class Apt:
     def __init__(self, archive: Archive, architecture: str, directory: str, keep_open: int) -> None:
         if '"' in directory or "\n" in directory:
             raise Refusal(f"{directory!r}: apt cannot work there; set AUBERGE_CACHE_DIR")
-        self._archive = archive
+        self.archive = archive
         self._architecture = architecture
         self._directory = directory
         self._keep_open = keep_open
@@ -117,14 +117,32 @@ class Apt:
     def update(self, moved: Moved) -> None:
         """Fetch the signed index of the suite."""
         self._run(["apt-get", "update"], moved)
-        if self._archive.origin:
+        if self.archive.origin:
             asked = ["apt-get", "indextargets", "--format", "$(ORIGIN)"]
             origins = set(self._run(asked, None).split("\n")) - {""}
-            if origins != {self._archive.origin}:
-                raise Refusal(f"{self._archive.uri}: not Debian's archive; {OVERRIDE}")
+            if origins != {self.archive.origin}:
+                raise Refusal(f"{self.archive.uri}: not Debian's archive; {OVERRIDE}")
 
-    def dependencies(self, package: str) -> list[str]:
-        """The names a package depends on, first alternatives, as the index has them."""
+    def dependency(self, package: str, prefix: str) -> str:
+        """The one package of such a name that a package depends on, as the index has it."""
+        found = [name for name in self._dependencies(package) if name.startswith(prefix)]
+        if len(found) != 1:
+            raise Refusal(
+                f"{self.archive.uri}: {package} depends on {len(found)} packages {prefix}*;"
+                " try another mirror with --mirror URL"
+            )
+        return found[0]
+
+    def solve(self, wanted: Sequence[str]) -> list[str]:
+        """All that has to be installed where nothing is, in an order that apt would unpack it in.
+
+        `wanted` are names or apt-patterns(7). What is only recommended is left out.
+        """
+        asked = ["apt-get", "install", "--yes", "--no-install-recommends", "--print-uris"]
+        printed = self._run([*asked, *wanted], None)
+        return re.findall(r"^'.*' ([^_\s]+)_\S+ \d+ ", printed, re.MULTILINE)
+
+    def _dependencies(self, package: str) -> list[str]:
         shown = self._run(["apt-cache", "show", "--no-all-versions", package], None)
         depends = re.search(r"^Depends: (.*)$", shown, re.MULTILINE)
         return re.findall(r"(?:^|, )([a-z0-9][a-z0-9+.-]+)", depends[1]) if depends else []
@@ -141,7 +159,7 @@ class Apt:
             found[name] = Package(name, version.replace("%3a", ":"), path, int(size), digest)
         unhashed = [name for name in names if name not in found]
         if unhashed:
-            raise Refusal(f"{self._archive.uri}: no SHA-256 of {unhashed[0]}; {OVERRIDE}")
+            raise Refusal(f"{self.archive.uri}: no SHA-256 of {unhashed[0]}; {OVERRIDE}")
         return [found[name] for name in names]
 
     def fetch(self, packages: Sequence[Package], moved: Moved) -> None:
@@ -165,7 +183,7 @@ class Apt:
 
         keys = (
             f'Dir::Etc::trusted "/dev/null";\nDir::Etc::trustedparts {at("keys")};\n'
-            if self._archive.keyring
+            if self.archive.keyring
             else ""
         )
         # the host's hooks are about the host; its leniency about signatures is not for us; a suite
@@ -197,9 +215,9 @@ Dir::Etc::preferencesparts "/dev/null";
 {keys}"""
 
     def _sources(self) -> str:
-        signed_by = self._archive.signed_by
+        signed_by = self.archive.signed_by
         return f"""Types: deb
-URIs: {self._archive.uri}
+URIs: {self.archive.uri}
 Suites: {SUITE}
 Components: main
 Architectures: {self._architecture}
@@ -258,7 +276,7 @@ PDiffs: no
             err.seek(0)
             output, errors = (file.read().decode(errors="replace") for file in (out, err))
         if tool.returncode:
-            raise Refusal(explain(self._archive, errors))
+            raise Refusal(explain(self.archive, errors))
         return output
 
 

@@ -3,32 +3,27 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from auberge.image import store, tiny
-from auberge.image.apt import SUITE, Apt, Archive, Package, archives
+from auberge.image import store
+from auberge.image.apt import SUITE, Apt, Archive, archives
+from auberge.image.recipe import WRITE, Chosen, Computer, Progress, Recipe
 from auberge.image.store import FileEntry, Image, Manifest, PackageEntry
+from auberge.image.tiny import Tiny
 from auberge.refusal import Refusal
-
-Progress = Callable[[str, int, int], None]
-"""Hears the name of a stage, how much of it is done, and out of how much."""
 
 WAIT = "waiting for another build"
 INDEX = "fetching the package index"
 FETCH = "fetching packages"
-UNPACK = "unpacking the kernel"
-WRITE = "writing the image"
 
-ARCHITECTURES = {"tiny": ("riscv64",)}
+RECIPES: dict[str, Recipe] = {"tiny": Tiny()}
 
 
 class Sources(NamedTuple):
     """What a build starts from: apt on an archive that has all that is needed."""
 
     apt: Apt
-    packages: Sequence[Package]
-    """The kernel, busybox and base-files."""
+    chosen: Chosen
     entries: list[PackageEntry]
 
 
@@ -39,31 +34,34 @@ def build(
     keyring: str | None,
     progress: Progress,
     update: bool,
+    computer: Computer | None,
 ) -> Image:
     """The image, complete: the cached one if this version of Auberge built it, else a new one.
 
     With `update`, a cached one is kept only if its packages are the newest. An interrupted build
     leaves what was there before, and what was downloaded.
     """
-    if arch not in ARCHITECTURES.get(name, ()):
-        known = (f"{name}:{arch}" for name, arches in ARCHITECTURES.items() for arch in arches)
+    recipe = RECIPES.get(name)
+    if recipe is None or arch not in recipe.architectures:
+        known = [f"{each}:{on}" for each in RECIPES for on in RECIPES[each].architectures]
         raise Refusal(f"{name}:{arch}: no recipe for such an image; there is {', '.join(known)}")
     image = store.place(name, arch)
     try:
         with store.locked(image, lambda over: progress(WAIT, int(over), 1)) as lock:
-            if not update and _is_current(image):
+            if not update and _is_current(image, recipe):
                 return image
-            sources = _locate(image, mirror, keyring, progress, lock)
+            sources = _locate(image, recipe, mirror, keyring, progress, lock)
             if not (
-                _is_current(image) and store.read_manifest(image)["packages"] == sources.entries
+                _is_current(image, recipe)
+                and store.read_manifest(image)["packages"] == sources.entries
             ):
                 progress(FETCH, 0, 100)
                 sources.apt.fetch(
-                    sources.packages,
+                    sources.chosen.packages,
                     lambda done, total: progress(FETCH, min(done, total - 1), total),
                 )
                 progress(FETCH, 100, 100)
-                _make(image, sources, progress)
+                _make(image, recipe, sources, computer, progress)
             sources.apt.forget()
             return image
     except OSError as error:
@@ -73,58 +71,61 @@ def build(
 
 
 def _locate(
-    image: Image, mirror: str | None, keyring: str | None, progress: Progress, lock: int
+    image: Image,
+    recipe: Recipe,
+    mirror: str | None,
+    keyring: str | None,
+    progress: Progress,
+    lock: int,
 ) -> Sources:
     """The first archive that has what the image is made of."""
     failures: list[Refusal] = []
     for archive in archives(mirror, keyring):
         try:
-            return _locate_in(archive, image, progress, lock)
+            return _locate_in(archive, image, recipe, progress, lock)
         except Refusal as refusal:
             failures.append(refusal)
     raise failures[0]
 
 
-def _locate_in(archive: Archive, image: Image, progress: Progress, lock: int) -> Sources:
+def _locate_in(
+    archive: Archive, image: Image, recipe: Recipe, progress: Progress, lock: int
+) -> Sources:
     key = hashlib.sha256("\0".join((*archive, SUITE, image.name, image.arch)).encode()).hexdigest()
     apt = Apt(archive, image.arch, os.path.join(store.cache_directory(), "apt", key[:16]), lock)
     progress(INDEX, 0, 100)
     apt.update(lambda done, total: progress(INDEX, min(done, total - 1), total))
-    kernels = [name for name in apt.dependencies(tiny.KERNEL) if name.startswith("linux-image-")]
-    if len(kernels) != 1:
-        found = f"{len(kernels)} kernels for {tiny.KERNEL}"
-        raise Refusal(f"{archive.uri}: {found}; try another mirror with --mirror URL")
-    packages = apt.locate([kernels[0], tiny.BUSYBOX, tiny.BASE])
+    chosen = recipe.choose(apt)
     progress(INDEX, 100, 100)
     entries = [
         PackageEntry(name=package.name, version=package.version, sha256=package.sha256)
-        for package in packages
+        for package in chosen.packages
     ]
-    return Sources(apt, packages, entries)
+    return Sources(apt, chosen, entries)
 
 
-def _make(image: Image, sources: Sources, progress: Progress) -> None:
+def _make(
+    image: Image, recipe: Recipe, sources: Sources, computer: Computer | None, progress: Progress
+) -> None:
     """Turn fetched packages into an image, then put it into its place in one step."""
-    linux, busybox, base = (package.path for package in sources.packages)
-    progress(UNPACK, 0, 1)
-    kernel = tiny.Kernel(linux, lambda done, total: progress(UNPACK, done, total))
-    progress(UNPACK, 1, 1)
-    progress(WRITE, 0, 3)
     built = store.building_directory(image)
-    with open(os.path.join(built, store.INITRD), "wb") as file:
-        tiny.write_initramfs(file, kernel, tiny.busybox(busybox), tiny.os_release(base))
-    progress(WRITE, 1, 3)
-    with open(os.path.join(built, store.KERNEL), "wb") as file:
-        file.write(kernel.image)
+    try:
+        made = recipe.make(sources.chosen, built, computer, progress)
+    except BaseException:
+        # it may be what filled the disk; after a kill, the next build does this
+        store.clean(image)
+        raise
     manifest = Manifest(
         name=image.name,
         arch=image.arch,
         suite=SUITE,
-        kernel_version=kernel.release,
-        recipe=tiny.recipe(),
+        kernel_version=made.kernel_version,
+        recipe=recipe.digest(),
         packages=sources.entries,
-        files={name: _describe(os.path.join(built, name)) for name in (store.KERNEL, store.INITRD)},
+        files={name: _describe(os.path.join(built, name)) for name in made.files},
     )
+    if made.boot is not None:
+        manifest["boot"] = made.boot
     progress(WRITE, 2, 3)
     path = os.path.join(built, store.MANIFEST)
     with open(path, "w", encoding="utf-8") as text:
@@ -135,11 +136,11 @@ def _make(image: Image, sources: Sources, progress: Progress) -> None:
     progress(WRITE, 3, 3)
 
 
-def _is_current(image: Image) -> bool:
+def _is_current(image: Image, recipe: Recipe) -> bool:
     """Whether the image is there, whole, and made the way we make it now."""
     try:
         found = store.find(image.name, image.arch)
-        return found is not None and store.read_manifest(found)["recipe"] == tiny.recipe()
+        return found is not None and store.read_manifest(found)["recipe"] == recipe.digest()
     except Refusal:
         # damaged: building again is what the refusal tells people to do
         return False

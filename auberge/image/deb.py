@@ -1,8 +1,11 @@
 """Binary packages (deb(5)), read without root and without unpacking anything to disk."""
 
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import BinaryIO
 
 from auberge.refusal import Refusal
 
@@ -83,3 +86,40 @@ def _unsafe(parts: Iterable[str]) -> bool:
 def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
     return lines[-1].strip() if lines else ""
+
+
+def write_uncompressed(package: str, out: BinaryIO) -> None:
+    """Write the package again, the same in all but that nothing in it is compressed.
+
+    Whoever unpacks it next may be a hundred times slower at that than the host.
+    """
+    out.write(b"!<arch>\n")
+    _write_member(out, "debian-binary", lambda: out.write(b"2.0\n"))
+    for name, option in (("control.tar", "--ctrl-tarfile"), ("data.tar", "--fsys-tarfile")):
+        _write_member(out, name, partial(_stream, package, option, out))
+
+
+def _write_member(out: BinaryIO, name: str, write: Callable[[], object]) -> None:
+    """Write a member of an archive in the format of ar(5), whose size is known afterwards."""
+    start = out.tell()
+    out.write(bytes(60))
+    write()
+    end = out.tell()
+    out.seek(start)
+    out.write(f"{name:16}{0:<12}{0:<6}{0:<6}{100644:<8}{end - start - 60:<10}`\n".encode())
+    out.seek(end)
+    out.write(b"\n" * (end % 2))
+
+
+def _stream(package: str, option: str, out: BinaryIO) -> None:
+    argv = ["dpkg-deb", option, package]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as unpacker:
+        assert unpacker.stdout is not None and unpacker.stderr is not None
+        try:
+            shutil.copyfileobj(unpacker.stdout, out, 1 << 20)
+            said = _last_line(unpacker.stderr.read().decode(errors="replace"))
+        except BaseException:
+            unpacker.kill()
+            raise
+    if unpacker.returncode:
+        raise Refusal(f"{package}: {said}; remove it and build again")

@@ -5,11 +5,11 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 from auberge.refusal import Refusal
 
-KERNEL, INITRD, MANIFEST = "Image", "initrd", "manifest.json"
+KERNEL, INITRD, DISK, MANIFEST = "Image", "initrd", "disk", "manifest.json"
 BUILDING, REMOVED = "building", "removed"
 
 
@@ -28,6 +28,13 @@ class PackageEntry(TypedDict):
     sha256: str
 
 
+class BootEntry(TypedDict):
+    """How an image wants to be booted."""
+
+    memory: str
+    append: str
+
+
 class Manifest(TypedDict):
     """What an image was made of and what it consists of."""
 
@@ -38,6 +45,7 @@ class Manifest(TypedDict):
     recipe: str
     packages: list[PackageEntry]
     files: dict[str, FileEntry]
+    boot: NotRequired[BootEntry]
 
 
 class Image(NamedTuple):
@@ -53,6 +61,11 @@ class Image(NamedTuple):
     def directory(self) -> str:
         """The directory that holds the image and nothing else."""
         return os.path.dirname(self.manifest)
+
+    @property
+    def disk(self) -> str:
+        """Where the root disk is, if the image has one: never to be written."""
+        return os.path.join(self.directory, DISK)
 
 
 def cache_directory() -> str:
@@ -109,6 +122,23 @@ def find(name: str, arch: str) -> Image | None:
     return image
 
 
+class Boot(NamedTuple):
+    """How an image wants to be booted."""
+
+    memory: str | None = None
+    append: str = ""
+    disks: tuple[str, ...] = ()
+    """As `--disk` takes them: its root disk, whose changes are forgotten; it is never written."""
+
+
+def boot_options(image: Image) -> Boot:
+    """How to boot an image that was found."""
+    manifest = read_manifest(image)
+    asked = manifest.get("boot")
+    disks = (f"{image.disk},temporary",) if DISK in manifest["files"] else ()
+    return Boot(disks=disks) if asked is None else Boot(asked["memory"], asked["append"], disks)
+
+
 def verify(image: Image) -> None:
     """Refuse an image any of whose files is not the one that was built."""
     import hashlib
@@ -130,9 +160,15 @@ def read_manifest(image: Image) -> Manifest:
         with open(image.manifest, encoding="utf-8") as file:
             manifest: Manifest = json.load(file)
         files = manifest["files"]
-        sound = {KERNEL, INITRD} == files.keys() and all(
-            isinstance(entry["size"], int) and isinstance(entry["sha256"], str)
-            for entry in files.values()
+        boot = manifest.get("boot", BootEntry(memory="", append=""))
+        sound = (
+            {KERNEL, INITRD} <= files.keys() <= {KERNEL, INITRD, DISK}
+            and all(
+                isinstance(entry["size"], int) and isinstance(entry["sha256"], str)
+                for entry in files.values()
+            )
+            and isinstance(boot["memory"], str)
+            and isinstance(boot["append"], str)
         )
     except OSError as error:
         raise Refusal(f"{image.manifest}: {error.strerror}; {_again(image)}") from error

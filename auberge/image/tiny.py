@@ -1,18 +1,18 @@
 """The guest `tiny`: Debian's kernel and static busybox, and an initramfs written here."""
 
-import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import BinaryIO
 
-from auberge.image import deb, kernel, tiny_files
+from auberge.image import deb, tiny_files
+from auberge.image.apt import Apt
 from auberge.image.cpio import Cpio
-from auberge.image.modules import closure, load_modules, module_name, modules_alias, modules_dep
+from auberge.image.kernel import METAPACKAGE, Kernel
+from auberge.image.recipe import UNPACK, WRITE, Chosen, Computer, Made, Progress, digest_of
+from auberge.image.store import INITRD, KERNEL
 from auberge.refusal import Refusal
 
-KERNEL = "linux-image-riscv64"
-"""Depends on the package that holds the kernel of the day."""
 BUSYBOX = "busybox-static"
 BASE = "base-files"
 
@@ -37,55 +37,32 @@ DIRECTORIES = (
 )
 
 
-def recipe() -> str:
-    """A digest of everything in Auberge that decides what the image contains."""
-    digest = hashlib.sha256()
-    for name in ("cpio", "modules", "tiny", "tiny_files"):
-        with open(os.path.join(os.path.dirname(__file__), f"{name}.py"), "rb") as file:
-            digest.update(file.read())
-    return digest.hexdigest()
+class Tiny:
+    """The recipe; see recipe.py."""
 
+    architectures = ("riscv64",)
 
-class Kernel:
-    """Debian's kernel package: the image, its release, and the modules we take."""
+    def digest(self) -> str:
+        return digest_of("cpio", "kernel", "modules", "tiny", "tiny_files")
 
-    def __init__(self, package: str, moved: Callable[[int, int], None]) -> None:
-        kibibytes = deb.field(package, "Installed-Size")
-        total = int(kibibytes) << 10 if kibibytes.isdecimal() else 0
-        wanted = set(MODULES)
+    def choose(self, apt: Apt) -> Chosen:
+        kernel = apt.dependency(METAPACKAGE, "linux-image-")
+        return Chosen(apt.locate([kernel, BUSYBOX, BASE]), {}, apt.archive)
 
-        def is_wanted(path: str) -> bool:
-            if path.endswith((".ko", ".ko.xz")):
-                return module_name(path) in wanted
-            return path.startswith("boot/vmlinu")
-
-        files: dict[str, bytes] = {}
-
-        def report(done: int) -> None:
-            if not files:
-                moved(min(done, total), total + 1)
-
-        loaded = -1
-        # a second pass only if a module we want needs one that we did not know of
-        while loaded < len(wanted):
-            loaded = len(wanted)
-            files = deb.read_members(package, is_wanted, report)
-            objects = {path: data for path, data in files.items() if ".ko" in path}
-            self.modules = load_modules(objects)
-            for module in self.modules.values():
-                wanted.update(module.depends)
-        images = [path for path in files if path.startswith("boot/")]
-        missing = sorted(wanted - self.modules.keys())
-        if missing:
-            raise Refusal(f"{package}: no module {missing[0]}; use another archive")
-        if len(images) != 1:
-            raise Refusal(f"{package}: {len(images)} kernels in /boot; use another archive")
-        self.image = files[images[0]]
-        self.release = images[0].partition("-")[2]
-        if not re.fullmatch(r"[\w.+~-]+", self.release, re.ASCII):
-            raise Refusal(f"{package}: {self.release!r} is no kernel release; use another archive")
-        kernel.check_image(f"{package}: {images[0]}", self.image)
-        self.order = closure(MODULES, self.modules)
+    def make(
+        self, chosen: Chosen, directory: str, computer: Computer | None, progress: Progress
+    ) -> Made:
+        linux, program, base = (package.path for package in chosen.packages)
+        progress(UNPACK, 0, 1)
+        kernel = Kernel(linux, MODULES, lambda done, total: progress(UNPACK, done, total))
+        progress(UNPACK, 1, 1)
+        progress(WRITE, 0, 3)
+        with open(os.path.join(directory, INITRD), "wb") as file:
+            write_initramfs(file, kernel, busybox(program), os_release(base))
+        progress(WRITE, 1, 3)
+        with open(os.path.join(directory, KERNEL), "wb") as file:
+            file.write(kernel.image)
+        return Made(kernel.release, (KERNEL, INITRD), None)
 
 
 def busybox(package: str) -> bytes:
@@ -135,7 +112,7 @@ def write_initramfs(out: BinaryIO, linux: Kernel, program: bytes, release: bytes
     cpio.file("etc/os-release", release)
     for path, text in _configuration().items():
         cpio.file(path, text.encode())
-    _write_modules(cpio, linux)
+    linux.write_modules(cpio, MODULES)
     cpio.close()
 
 
@@ -147,12 +124,3 @@ def _configuration() -> Mapping[str, str]:
         "etc/group": tiny_files.GROUP,
         "etc/profile": tiny_files.PROFILE,
     }
-
-
-def _write_modules(cpio: Cpio, linux: Kernel) -> None:
-    directory = f"lib/modules/{linux.release}"
-    cpio.directory(directory)
-    cpio.file(f"{directory}/modules.dep", modules_dep(linux.order, linux.modules).encode())
-    cpio.file(f"{directory}/modules.alias", modules_alias(linux.order, linux.modules).encode())
-    for name in linux.order:
-        cpio.file(f"{directory}/{name}.ko", linux.modules[name].object)

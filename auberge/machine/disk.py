@@ -4,6 +4,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Sequence
+from errno import EISDIR, EOPNOTSUPP
 from typing import Literal, Protocol
 
 from auberge.machine.host_file import HostFile
@@ -12,7 +13,7 @@ from auberge.refusal import Refusal
 
 SECTOR = 512
 
-Mode = Literal["overlay", "rw", "ro"]
+Mode = Literal["overlay", "temporary", "rw", "ro"]
 
 
 class Disk(Protocol):
@@ -37,18 +38,18 @@ def open_disk(path: str, mode: Mode = "overlay") -> Disk:
     """Open the raw disk image or block device at `path`; raises Refusal if that cannot be.
 
     "rw" writes through to it; "overlay" writes beside it, to PATH.overlay, and goes on from there
-    the next time; "ro" does not write. A disk that is written, itself or beside it, has one machine
-    at a time.
+    the next time; "temporary" writes to a file without a name, which is gone with the machine; "ro"
+    does not write. A disk that is written, itself or beside it, has one machine at a time.
     """
     path = os.path.realpath(path)
     try:
         base = _open_base(path, mode)
     except OSError as error:
         raise _refusal(path, error, "unmount it if it is mounted") from error
-    if mode != "overlay":
+    if mode in ("rw", "ro"):
         return base
     try:
-        return _open_overlay(path, base)
+        return _open_overlay(path, base) if mode == "overlay" else _open_temporary(base)
     except BaseException:
         base.close()
         raise
@@ -125,6 +126,40 @@ def _open_overlay(path: str, base: HostFile) -> Overlay:
     except BaseException:
         os.close(fd)
         raise
+
+
+class _Temporary(Overlay):
+    """An overlay that is to survive nothing."""
+
+    __slots__ = ()
+
+    def flush(self) -> None:
+        """Return at once."""
+
+
+def _open_temporary(base: HostFile) -> Overlay:
+    """An overlay in $TMPDIR, or /var/tmp, that even a kill of this process leaves nothing of."""
+    folder = os.environ.get("TMPDIR") or "/var/tmp"
+    try:
+        fd = _nameless(folder)
+        os.ftruncate(fd, file_size(base.size))  # nobody will look for a header
+        return _Temporary(base, fd)
+    except OSError as error:
+        raise _refusal(folder, error, "name a folder with room in TMPDIR") from error
+
+
+def _nameless(folder: str) -> int:
+    try:
+        return os.open(folder, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in (EOPNOTSUPP, EISDIR):
+            raise
+    # not every file system has such files (open(2))
+    import tempfile
+
+    fd, name = tempfile.mkstemp(dir=folder)
+    os.unlink(name)
+    return fd
 
 
 def _prepare(path: str, place: str, fd: int, base: HostFile) -> None:

@@ -125,6 +125,7 @@ class Archive:
             f"{modules}/virtio/virtio_ring.ko.xz": lzma.compress(module("virtio_ring")),
             f"{modules}/block/virtio_blk.ko.xz": depended,
             f"{modules}/char/hw_random/virtio-rng.ko.xz": lzma.compress(module("virtio_rng")),
+            f"{modules}/net/virtio_net.ko.xz": lzma.compress(module("virtio_net")),
             f"{modules}/net/other.ko.xz": b"not looked at",
         }
         real = f"linux-image-{RELEASE}"

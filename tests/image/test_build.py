@@ -9,14 +9,14 @@ import threading
 
 import pytest
 
-from auberge.image import build, builder, find, store
+from auberge.image import build, builder, find, recipe, store
 from auberge.refusal import Refusal
 from tests.image.debian import APPLETS, BUSYBOX, OS_RELEASE, RELEASE, needs, raw_image
 from tests.image.test_cpio import read_back
 
 pytestmark = [pytest.mark.slow, needs("apt-get", "dpkg-deb", "gpgv", "gpg")]
 
-STAGES = [builder.INDEX, builder.FETCH, builder.UNPACK, builder.WRITE]
+STAGES = [builder.INDEX, builder.FETCH, recipe.UNPACK, recipe.WRITE]
 
 
 def build_from(archive, progress=lambda stage, done, total: None, update=False, key=None):
@@ -53,6 +53,7 @@ def test_a_build_holds_what_the_packages_hold(cache, archive):
     modules = f"lib/modules/{RELEASE}"
     assert files[f"{modules}/modules.dep"][1] == (
         b"virtio_mmio.ko:\nvirtio_ring.ko:\nvirtio_blk.ko: virtio_ring.ko\nvirtio_rng.ko:\n"
+        b"virtio_net.ko:\n"
     )
     assert files[f"{modules}/modules.alias"][1] == b"alias of:N*T*Cvirtio,mmio virtio_mmio\n"
     assert f"{modules}/virtio_ring.ko" in files and f"{modules}/other.ko" not in files
@@ -285,13 +286,13 @@ def killed(archive, stage, at, update=""):
 
 
 POINTS = [(stage, at) for stage in STAGES for at in ("start", "end")]
-POINTS += [(builder.WRITE, "1/3"), (builder.WRITE, "2/3")]
+POINTS += [(recipe.WRITE, "1/3"), (recipe.WRITE, "2/3")]
 
 
 @pytest.mark.parametrize(("stage", "at"), POINTS)
 def test_a_build_killed_at_any_stage_leaves_no_half_image(cache, archive, stage, at):
     killed(archive, stage, at)
-    complete = (stage, at) == (builder.WRITE, "end")
+    complete = (stage, at) == (recipe.WRITE, "end")
     assert (find("tiny", "riscv64") is not None) == complete
     image = build_from(archive)
     store.verify(image)
@@ -310,18 +311,18 @@ def test_a_killed_update_leaves_an_image_that_is_whole(cache, archive, stage, at
     store.verify(image)
     with open(image.kernel, "rb") as file:
         newer = file.read() == raw_image(text=b"newer")
-    assert newer == ((stage, at) == (builder.WRITE, "end"))
+    assert newer == ((stage, at) == (recipe.WRITE, "end"))
 
 
 def test_what_was_fetched_is_not_fetched_again(cache, archive):
-    killed(archive, builder.UNPACK, "start")
+    killed(archive, recipe.UNPACK, "start")
     for package in archive.pool.iterdir():
         package.unlink()
     store.verify(build_from(archive))
 
 
 def test_what_was_fetched_badly_is_fetched_again(cache, archive):
-    killed(archive, builder.UNPACK, "start")
+    killed(archive, recipe.UNPACK, "start")
     for package in cache.glob("apt/*/packages/*.deb"):
         package.write_bytes(package.read_bytes()[:-1] + b"\xff")
     store.verify(build_from(archive))
