@@ -79,10 +79,10 @@ class Server:
             if self._heard in ready:
                 os.read(self._heard, CHUNK)
             self._look()
-            if self._listener in ready:
-                self._accept()
             if self._client is not None and self._client in ready:
                 self._receive(self._client)
+            if self._listener in ready:  # later: the next client comes when the last has gone
+                self._accept()
         self._look()  # how it ended
 
     def _look(self) -> None:
@@ -116,16 +116,18 @@ class Server:
             self.debugger.interrupt()
 
     def _receive(self, client: socket.socket) -> None:
-        try:
-            data = client.recv(CHUNK)
-        except OSError:
-            data = b""
-        if not data:
-            self._lost()
-            return
-        for event in self._receiver.feed(data):
-            if self._client is client:
-                self._handle(event)
+        """Do all that the client has sent; it may be gone then."""
+        while self._client is client and select.select([client], [], [], 0)[0]:
+            try:
+                data = client.recv(CHUNK)
+            except OSError:
+                data = b""
+            if not data:
+                self._lost()
+                return
+            for event in self._receiver.feed(data):
+                if self._client is client:
+                    self._handle(event)
 
     def _handle(self, event: Event) -> None:
         match event:
