@@ -44,6 +44,7 @@ def state(board: Board) -> tuple[int, ...]:
     return (board["pc"], *board.hart.x, board["mepc"], board["mscratch"], board["mstatus"])
 
 
+@pytest.mark.slow
 def test_any_split_of_a_budget_is_the_same_run(engine: str) -> None:
     whole = board(engine)
     whole.run(300)
@@ -55,6 +56,7 @@ def test_any_split_of_a_budget_is_the_same_run(engine: str) -> None:
         assert state(split) == state(whole)
 
 
+@pytest.mark.slow
 def test_each_budget_ends_where_single_steps_do() -> None:
     steps = board("reference")
     seen = []

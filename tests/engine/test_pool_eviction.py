@@ -8,6 +8,7 @@ from auberge.engine.interpreter import Interpreter
 from tests.engine.board import CODE, DEVICE, PAGE, Board
 
 PAGES = 10
+pytestmark = pytest.mark.slow
 
 
 def chain(pages: int) -> str:

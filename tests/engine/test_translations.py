@@ -168,7 +168,7 @@ def test_two_address_spaces_take_turns() -> None:
 
     board = finished(
         """
-        li s4, 50
+        li s4, 20
     again:
         csrw satp, s2
         ld t0, (s1)
@@ -185,7 +185,7 @@ def test_two_address_spaces_take_turns() -> None:
         setup=setup,
         **S_MODE,
     )
-    assert (board["a0"], board["a1"]) == (5000, 5050)
+    assert (board["a0"], board["a1"]) == (2000, 2020)
     assert (board.word(DATA + 8), board.word(DATA + PAGE + 8)) == (100, 101)
 
 
