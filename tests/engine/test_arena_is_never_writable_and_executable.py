@@ -13,7 +13,6 @@ from auberge.engine.choose import choose
 from auberge.memory.arena import Arena
 from tests.engine.board import Board
 
-
 SHOW = """
 from tests.engine.board import Board
 Board("interpreter", "wfi").finish()
