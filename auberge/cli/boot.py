@@ -5,6 +5,7 @@ import os
 import sys
 
 from auberge.api.machine import Machine
+from auberge.cli.patience import patience
 from auberge.cli.terminal import Guest, Terminal
 from auberge.engine.choose import NAMES
 from auberge.image.store import Boot, Image, boot_options, find, parse_reference
@@ -15,6 +16,7 @@ from auberge.refusal import Refusal
 BOARDS = {"virt": "riscv64"}  # and the architecture of its guests
 OUT_OF_TIME = 124  # as timeout(1)
 FAILED = 125
+FIRST_START = "generating code for this host, which is kept: some seconds"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,20 +69,22 @@ def run(args: argparse.Namespace) -> int:
     image = chosen_image(args)
     wish = Boot() if image is None else boot_options(image)
     terminal = Terminal()
-    with Machine.virt(
-        kernel=args.kernel if image is None else image.kernel,
-        initrd=args.initrd or (image and image.initrd),
-        append=command_line(args.append, wish.append, terminal, image),
-        memory=args.memory or wish.memory or "512M",
-        cpus=args.cpus,
-        engine=args.engine,
-        disks=[*wish.disks, *args.disk],
-        icount=args.icount,
-        console=terminal.write,
-        measured=args.stats,
-        net=args.net or ("none" if args.icount else "user"),
-        ports=args.ports,
-    ) as machine:
+    with patience(FIRST_START):
+        machine = Machine.virt(
+            kernel=args.kernel if image is None else image.kernel,
+            initrd=args.initrd or (image and image.initrd),
+            append=command_line(args.append, wish.append, terminal, image),
+            memory=args.memory or wish.memory or "512M",
+            cpus=args.cpus,
+            engine=args.engine,
+            disks=[*wish.disks, *args.disk],
+            icount=args.icount,
+            console=terminal.write,
+            measured=args.stats,
+            net=args.net or ("none" if args.icount else "user"),
+            ports=args.ports,
+        )
+    with machine:
         if args.dumpdtb is not None:
             with open(args.dumpdtb, "wb") as file:
                 file.write(machine.device_tree)
