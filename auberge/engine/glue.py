@@ -23,6 +23,7 @@ from auberge.engine.llvm_text import LEFT, LIKELY, RARE, STATE, TRAPPED, expand
 from auberge.engine.state import BANKS, KEY_WORDS, TLB_ENTRIES, Layout
 
 SSIP = 2  # mip.SSIP
+ACCESS = 1 << 10  # how many instructions of its slice a device's answer takes as long as
 
 PUT_PC = f"""{PC}
     put pc, %pc
@@ -202,6 +203,7 @@ more:
 ATTEND = f"""
 handler @attend {{
     put attention, 0
+    fence seq_cst       ; what is asked for from here on calls again
     put left, %left
     %horizon = get horizon
     %spent = sub i64 %horizon, %left
@@ -253,8 +255,7 @@ enter:
     %none_3, %status_3 = routine @trap_entry(ptr %st)
     br label %slice
 slice:
-    %n = call preserve_mostcc i64 @take_slice(ptr %st)
-    put attention, 0    ; what these routines wrote called for it, and has been seen
+    %n = call preserve_mostcc i64 @take_slice(ptr %st, i64 -1)
     %empty = icmp eq i64 %n, 0
     br i1 %empty, label %out, label %on
 out:
@@ -317,10 +318,12 @@ def _flush_page(layout: Layout) -> str:
 
 # -- budget and time ----------------------------------------------------------------------------
 
-# How much of the budget may pass before the next look; the rest stays in reserve.
+# How much of the budget, at most `most`, may pass before the next look; the rest stays in reserve.
 TAKE_SLICE = """
-define internal preserve_mostcc i64 @take_slice(ptr %st) noinline #0 {
-    %n, %status = routine @slice(ptr %st)
+define internal preserve_mostcc i64 @take_slice(ptr %st, i64 %most) noinline #0 {
+    %allowed, %status = routine @slice(ptr %st)
+    %fewer = icmp ult i64 %most, %allowed
+    %n = select i1 %fewer, i64 %most, i64 %allowed
     %all = get reserve
     %rest = sub i64 %all, %n
     put reserve, %rest
@@ -365,10 +368,13 @@ host:
 
 # -- what the host calls ------------------------------------------------------------------------
 
-# Run the hart. If a device has answered, the access that asked is executed again, and gets it.
-RUN = """
-define void @run(ptr %st) #0 {
+# Run the hart. If a device has answered, the access that asked is executed again, and gets it; then
+# what was left of its slice goes on, or none of it if somebody calls. With a new slice for each
+# access, a guest that does little else would never look up.
+RUN = f"""
+define void @run(ptr %st) #0 {{
     call void @fpu_enter(ptr %st)
+    %rest = get left
     %none, %status = routine @choose_bank(ptr %st)
     %spent = get spent
     put horizon, %spent
@@ -381,7 +387,13 @@ plain:
     call preserve_nonecc void @stop(ptr %st, ptr null, i64 0, i64 0, ptr %bank)
     ret void
 resume:
-    %n = call preserve_mostcc i64 @take_slice(ptr %st)
+    %attention = get attention
+    %calm = icmp eq i64 %attention, 0
+    %is_rest = icmp ugt i64 %rest, {ACCESS}
+    %goes_on = and i1 %calm, %is_rest
+    %less = sub i64 %rest, {ACCESS}
+    %most = select i1 %goes_on, i64 %less, i64 1
+    %n = call preserve_mostcc i64 @take_slice(ptr %st, i64 %most)
     %record = get resume_record
     %bias = get resume_bias
     %is_known = icmp ne i64 %record, 0
@@ -394,7 +406,7 @@ again:
 refetch:
     call preserve_nonecc void @find(ptr %st, ptr null, i64 %n, i64 0, ptr %bank)
     ret void
-}
+}}
 """
 
 # Take the trap of `cause` and `tval`.

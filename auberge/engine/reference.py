@@ -181,17 +181,19 @@ class Reference(EngineHart):
         if hart["posted_ssip"]:
             hart["posted_ssip"] = 0
             hart["mip"] |= 2
+        fences = hart["request_fence_i"]
         for what in ("request_sfence", "request_fence_i"):
             if hart[what]:
                 hart[what] = 0  # first: a request that comes meanwhile is another one
                 self.forget()
+        if fences:
+            self.fence_i()
         self.attempt(lambda: self.isa.routines["timers"](self))
         self.attempt(lambda: self.isa.routines["interrupt"](self))
         hart["reserve"] = reserve
         slice_ = self.answer_of(slice_of_budget)
         self.slice_end = hart["spent"] + slice_
         self.check = False
-        hart["attention"] = 0
         return False
 
     def idle(self) -> Exit | None:
@@ -513,7 +515,9 @@ class Reference(EngineHart):
         """Harts of this engine take turns instruction by instruction: all is in order."""
 
     def fence_i(self) -> None:
-        """This engine fetches from memory each time."""
+        """This engine fetches from memory each time; one that goes on after it may remember."""
+        if self.live:
+            self.hart["generation"] += 1
 
     # -- counters and floating point ------------------------------------------------------------
     def time(self) -> Bits:
