@@ -23,8 +23,8 @@ MACHINE_MODE = 3
 
 
 class Stopped(NamedTuple):
-    """The machine stands still; `hartid` is why: it reached a breakpoint, did a watched access
-    (`watch`), finished a step, or nothing of these, if the client interrupted it."""
+    """The machine stands still. `hartid` is why: it is before an instruction at a breakpoint, or
+    one that does a watched access (`watch`), or after a step; or the client interrupted it."""
 
     hartid: int
     breakpoint: bool = False
@@ -108,8 +108,6 @@ class Debugger:
         if isinstance(outcome, PoweredOff | Faulted):
             news = Ended(outcome)
         elif isinstance(outcome, Broke):
-            if outcome.watch is not None:  # which is told when the access has happened
-                self.machine.step(outcome.hartid)
             news = Stopped(outcome.hartid, outcome.watch is None, outcome.watch)
         elif isinstance(outcome, Paused) and self._interrupting and not self._leaving:
             news = Stopped(self._current, interrupted=True)

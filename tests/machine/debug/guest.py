@@ -34,8 +34,6 @@ BUILT = assembly(rv64, PROGRAM, BASE)
 AT = BUILT.symbols
 
 
-
-
 def write(path: Path) -> Path:
     path.write_bytes(elf([(BASE, BUILT.code, len(BUILT.code) + 4096)]))
     return path

@@ -309,9 +309,9 @@ def test_it_listens_on_loopback_only(tmp_path):
 # -- whatever a client may send -----------------------------------------------------------------
 
 HEX = st.text("0123456789abcdef-,:;=", max_size=24).map(str.encode)
-NAMES = [b"?", b"D", b"g", b"G", b"p", b"P", b"m", b"M", b"X", b"H", b"T", b"Z", b"z", b"s", b"S",
-         b"vCont", b"vCont;s", b"vCont;s:", b"qSupported", b"qXfer:features:read:target.xml:", b"qC",
-         b"qThreadExtraInfo", b"qRcmd,", b"QStartNoAckMode", b"Hg", b"Hc", b"Z0,", b"Z2,"]  # fmt: skip
+NAMES = [name.encode() for name in
+         "? D g G p P m M X H Hg Hc T Z z Z0, Z2, s S vCont vCont;s vCont;s: qSupported qC qRcmd,"
+         " qXfer:features:read:target.xml: qThreadExtraInfo, QStartNoAckMode".split()]  # fmt: skip
 PACKETS = st.one_of(st.binary(max_size=40), st.builds(bytes.__add__, st.sampled_from(NAMES), HEX))
 
 
@@ -325,7 +325,9 @@ def stub(tmp_path_factory):
     opened.close()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=600, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=600, deadline=None
+)
 @given(PACKETS.filter(lambda p: p[:1] not in (b"c", b"C") and b"vCont" not in p))
 @example(b"m0,")
 @example(b"P20=")
@@ -345,14 +347,20 @@ def test_any_packet_is_answered(stub, packet):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.one_of(st.sampled_from([b"s", b"c", b"S05", b"C05", b"x", b""]), HEX), max_size=4),
-       st.lists(st.sampled_from([b"", b":1", b":2", b":3", b":-1", b":0", b":p1.1", b":zz"]), max_size=4))
+@given(
+    st.lists(st.one_of(st.sampled_from([b"s", b"c", b"S05", b"C05", b"x", b""]), HEX), max_size=4),
+    st.lists(
+        st.sampled_from([b"", b":1", b":2", b":3", b":-1", b":0", b":p1.1", b":zz"]), max_size=4
+    ),
+)
 def test_any_vcont_is_understood_or_refused(stub, actions, threads):
     parts = [a + t for a, t in zip(actions, threads, strict=False) if a[:1].lower() != b"c"]
     stub.answer(b"vCont;" + b";".join(parts))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None
+)
 @given(st.binary(max_size=200))
 def test_any_bytes_leave_the_server_listening(shared, data):
     it, address = shared
