@@ -61,6 +61,12 @@ class Client:
     def close(self):
         self.socket.close()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
 
 class Running:
     """`machine.run` in a thread of its own."""
