@@ -307,4 +307,5 @@ def forget_code(layout: Layout) -> str:
         *lines,
         "ret void",
         "}",
+        "",
     ])  # fmt: skip

@@ -287,14 +287,15 @@ done:
 
 def _flush_all() -> str:
     """No bank is anyone's now; the one chosen next is empty."""
-    words = [f"key{bank}_{word}" for bank in range(BANKS) for word in range(KEY_WORDS)]
-    return f"""
-define internal preserve_mostcc void @flush_all(ptr %st) noinline #0 {{
-    {"".join(f"{chr(10)}put {word}, -1" for word in words)}
-    %none, %status = routine @choose_bank(ptr %st)
-    ret void
-}}
-"""
+    lines = [f"put key{bank}_{word}, -1" for bank in range(BANKS) for word in range(KEY_WORDS)]
+    return "\n".join([
+        "define internal preserve_mostcc void @flush_all(ptr %st) noinline #0 {",
+        *lines,
+        "%none, %status = routine @choose_bank(ptr %st)",
+        "ret void",
+        "}",
+        "",
+    ])  # fmt: skip
 
 
 def _flush_page(layout: Layout) -> str:
@@ -313,6 +314,7 @@ def _flush_page(layout: Layout) -> str:
         *lines,
         "ret void",
         "}",
+        "",
     ])  # fmt: skip
 
 
