@@ -98,11 +98,18 @@ next:
     )
     + """
     ld t0, 40(s0)
+    beq t0, s5, 1f
     csrw pmpaddr0, t0
-    ld t0, 48(s0)
+    mv s5, t0
+1:  ld t0, 48(s0)
+    beq t0, s6, 1f
     csrw pmpcfg0, t0
-    ld t0, 0(s0)
+    mv s6, t0
+1:  ld t0, 0(s0)
+    beq t0, s7, 1f
     csrw satp, t0
+    mv s7, t0
+1:
     ld a0, 24(s0)
     ld t0, 32(s0)
     beqz t0, 1f
@@ -225,7 +232,7 @@ def cases(seed: str, count: int) -> list[Case]:
     rng = random.Random(seed)
     out = [_case(rng)]
     while len(out) < count:
-        case = _again(rng, out[-1]) if rng.random() < 0.4 else _case(rng)
+        case = _again(rng, out[-1]) if rng.random() < 0.6 else _case(rng)
         if _harmless(case):
             out.append(case)
     return out
