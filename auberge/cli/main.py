@@ -53,8 +53,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         complaint = where + (error.strerror or str(error)).lower()
     except MemoryError:
         complaint = "host: out of memory; give the guest less with --memory"
-    print(f"auberge: {complaint}", file=sys.stderr)
+    print(f"auberge: {one_line(complaint)}", file=sys.stderr)
     return FAILED
+
+
+def one_line(text: str) -> str:
+    """The text with what would break the line, or steer a terminal, escaped: names may hold it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def dispatch(words: list[str]) -> int:

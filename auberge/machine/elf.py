@@ -66,6 +66,8 @@ def open_elf(path: str, base: int, size: int) -> Kernel:
             )
     if highest + bias > base + size:
         raise too_little_memory(f"{path}: needs", highest + bias - base, size)
+    if entry & 1:
+        raise Refusal(f"{path}: its entry {entry:#x} is odd, where no instruction is; rebuild it")
     physical = _physical(path, entry, segments)
     if tohost is not None and (tohost % 8 or not base <= tohost <= base + size - 8):
         raise Refusal(f"{path}: tohost at {tohost:#x} is not a word of RAM; link it for {base:#x}")

@@ -119,7 +119,11 @@ class Machine:
         ram = self.ram
         # Files first: whatever is wrong with them is said before anything else is made.
         kernel = open_kernel(configuration.kernel, ram.base, ram.size)
-        initrd_size = file_size(configuration.initrd) if configuration.initrd else 0
+        initrd_size = 0
+        if configuration.initrd is not None:
+            initrd_size = file_size(configuration.initrd)
+            if not initrd_size:
+                raise Refusal(f"{configuration.initrd}: empty; give an initramfs")
         self._clock: Clock = InstructionClock() if configuration.icount else HostClock()
         self._paused_at = 0  # guest time, which stands still while nothing runs
         self._make_harts(kernel)
