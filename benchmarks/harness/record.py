@@ -47,7 +47,7 @@ ABOUT = {
     "reference": "The reference",
     "device": "Device registers that Python serves, less the same loop in RAM",
     "engine": "An engine alone: leaving native code and coming back",
-    "harts": "Two harts, each doing what one did alone: wall time",
+    "harts": "Two harts, each doing what one did alone",
     "kernel": "Computing in machine mode, as whole processes less their start",
     "userland": "Commands in the booted guest",
 }
