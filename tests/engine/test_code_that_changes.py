@@ -1,6 +1,9 @@
 """Code that was just written executes after fence.i, wherever it lies."""
 
-from tests.engine.board import CODE, DATA, PAGE, RWX, SV39, Board, finished
+import pytest
+
+from auberge.engine.exits import MmioRead
+from tests.engine.board import CODE, DATA, DEVICE, FS, PAGE, RWX, SV39, XL, Board, finished
 
 ADDI_A0_1, ADDI_A0_16 = 0x00150513, 0x01050513  # addi a0, a0, n
 C_ADDI_A0_2 = 0x0509
@@ -209,3 +212,71 @@ def test_its_second_half_is_not_ram() -> None:
 def test_a_jump_to_the_last_two_bytes_of_the_address_space() -> None:
     board = finished("li s1, -2\njr s1\nhandler: wfi", mtvec="handler")
     assert (board["mcause"], board["mtval"]) == (1, 2**64 - 2)
+
+
+# -- any instruction may be the one across two pages ---------------------------------------------
+AROUND = f"""
+    li s1, {DATA}
+    li a1, 5
+    li s3, 3
+    jal here
+    wfi
+    .org {CODE + PAGE - 2 - 4 * 4}
+back:
+    addi s4, s4, 1
+    addi s3, s3, -1
+    beqz s3, out
+    nop
+here:
+    INSTRUCTION
+    addi a2, a2, 1
+    bnez s3, back
+out:
+    wfi
+    .balign 4
+handler:
+    csrr s5, mcause
+    csrr s6, mepc
+    csrr s7, mtval
+    wfi
+"""
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        "lw a0, (s1)", "sd a1, (s1)", "amoadd.d a0, a1, (s1)", "lr.w a0, (s1)", "lui a0, 1",
+        "auipc a0, 0", "jal a0, out", "jal a0, back", "beq zero, zero, back", "bne a1, zero, out",
+        "bnez zero, back", "csrrw a0, mscratch, a1", "csrrs a0, mcycle, zero", "ecall", "ebreak",
+        ".word 0xffffffff", "fence.i", "sfence.vma", "fadd.d f1, f2, f3", "ld a0, 3(zero)",
+        "csrrwi a0, mstatus, 8", "csrr a0, 0x123", "wfi", "mul a0, a1, a1", "jalr a0, (ra)",
+    ],
+)  # fmt: skip
+def test_any_instruction_lies_across_two_pages(instruction: str) -> None:
+    board = finished(AROUND.replace("INSTRUCTION", instruction), mtvec="handler", mstatus=XL | FS)
+    assert board.labels["here"] == CODE + PAGE - 2
+
+
+def test_one_that_asks_a_device(engine: str) -> None:
+    text = AROUND.replace("INSTRUCTION", "lw a0, 4(s8)")
+    for answer in (None, 77):
+        board = Board(engine, text, mtvec="handler")
+        board["s8"] = DEVICE
+        assert board.exit() == MmioRead(DEVICE + 4, 4)
+        assert board["pc"] == CODE + PAGE - 2
+        board.engine.resume(answer)
+        out = board.exit()
+        if answer is None:
+            assert (board["mcause"], board["mepc"]) == (5, CODE + PAGE - 2)
+            assert board["mtval"] == DEVICE + 4
+        else:
+            assert (out, board["a0"], board["a2"]) == (MmioRead(DEVICE + 4, 4), 77, 1)
+
+
+@pytest.mark.parametrize("budget", range(1, 30))
+def test_a_budget_that_ends_around_it(budget: int) -> None:
+    text = AROUND.replace("INSTRUCTION", "addi a0, a0, 1")
+    one, two = Board("reference", text), Board("interpreter", text)
+    for board in (one, two):
+        board.run(budget)
+    assert (one["pc"], one["spent"], one["a0"]) == (two["pc"], two["spent"], two["a0"])

@@ -412,3 +412,26 @@ def test_misaligned_in_a_page() -> None:
         **S_MODE,
     )
     assert (board["a0"], board["a1"]) == (0x1122334455667788, 0x33445566)
+
+
+@pytest.mark.parametrize(
+    ("access", "cause"),
+    [
+        ("amoadd.w a0, a1, (s2)", 6),
+        ("amoswap.d a0, a1, (s2)", 6),
+        ("lr.w a0, (s2)", 4),
+        ("lr.d a0, (s2)", 4),
+        ("sc.w a0, a1, (s2)", 6),
+    ],
+)
+@pytest.mark.parametrize("offset", [1, 2, 6, PAGE - 2])
+def test_misaligned_atomics_trap_though_the_page_is_remembered(
+    access: str, cause: int, offset: int
+) -> None:
+    warm = access.replace("s2", "s1")
+    board = finished(
+        f"{warm}\nli s2, {VA + offset}\n{warm}\nli a0, 9\n{access}\nhandler: wfi",
+        setup=spaces((VA, DATA, RWX), (VA + PAGE, DATA + PAGE, RWX)),
+        **S_MODE,
+    )
+    assert (board["scause"], board["stval"], board["a0"]) == (cause, VA + offset, 9)
