@@ -22,22 +22,19 @@ class Forward(NamedTuple):
 def parse_forward(text: str) -> Forward:
     """`[HOSTADDR:]HOST:GUEST[/udp]`; the host's port is opened on the loopback address alone
     unless another is named; port 0 is any free one."""
-    ports, _, protocol = text.partition("/")
-    *address, host, guest = (
-        ["", "", *ports.split(":")][-3:] if ports.count(":") < 3 else ["", "", ""]
-    )
-    where = address[0] if address and address[0] else LOOPBACK
+    ports, slash, protocol = text.partition("/")
+    fields = ports.split(":")
+    if len(fields) == 2:
+        fields.insert(0, LOOPBACK)
     if (
-        protocol not in ("", "tcp", "udp")
-        or not _is_port(host, 0)
-        or not _is_port(guest, 1)
-        or not _is_address(where)
-        or ports.startswith(":")
+        len(fields) != 3
+        or not (_is_address(fields[0]) and _is_port(fields[1], 0) and _is_port(fields[2], 1))
+        or protocol not in (("tcp", "udp") if slash else ("",))
     ):
         raise Refusal(
             f"ports: {text!r} is no forward; write HOST:GUEST, ADDRESS:HOST:GUEST, or /udp after it"
         )
-    return Forward(where, int(host), int(guest), protocol == "udp")
+    return Forward(fields[0], int(fields[1]), int(fields[2]), protocol == "udp")
 
 
 def _is_port(text: str, least: int) -> bool:

@@ -249,14 +249,15 @@ def is_own(name: str) -> bool:
     """Whether an IPv4 address is one of the host's own.
 
     Connecting a UDP socket sends nothing, and the kernel chooses an address to send from: the
-    destination itself just when it is local.
+    destination itself just when it is local, or one of the loopback's.
     """
     with socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC) as probe:
         try:
             probe.connect((name, 9))
         except OSError:
             return False  # no way there: the attempt itself will fail
-        return bool(probe.getsockname()[0] == name)
+        source: str = probe.getsockname()[0]
+        return source == name or source.startswith("127.")
 
 
 def family(host: str) -> int:

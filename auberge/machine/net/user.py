@@ -121,7 +121,7 @@ class _Timed:
 
     def __enter__(self) -> None:
         self._lock.__enter__()
-        self._begin = time.perf_counter_ns()
+        self._begin = time.thread_time_ns()
 
     def __exit__(
         self,
@@ -131,5 +131,5 @@ class _Timed:
     ) -> None:
         nic = self._network.nic
         if nic is not None:
-            nic.counts.python_ns += time.perf_counter_ns() - self._begin
+            nic.counts.python_ns += time.thread_time_ns() - self._begin
         self._lock.__exit__(kind, error, trace)

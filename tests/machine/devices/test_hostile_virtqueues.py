@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from auberge.machine.virtio.block import Block
 from auberge.machine.virtio.console import Console
 from auberge.machine.virtio.entropy import Entropy
+from auberge.machine.virtio.net import Counts, Net
 from tests.machine.devices.driver import BASE, EVENT_IDX, INDIRECT_DESC, Driver, Memory
 from tests.machine.devices.test_virtio_block import BytesDisk
+from tests.machine.devices.test_virtio_net import Cable
 
 SIZE = 0x40000
 QUEUE = 8
@@ -52,10 +54,18 @@ def requests():
     return st.builds(lambda kind, sector: pack("<IIQ", kind, 0, sector), kinds, sectors)
 
 
+def with_frames(net):
+    """A network device at which frames wait."""
+    for size in (60, 3000):
+        net.receive([bytes(size)], 14, 6)
+    return net
+
+
 DEVICES = {
     "block": lambda: Block(BytesDisk()),
     "console": lambda: Console(lambda data: None),
     "entropy": lambda: Entropy(bytes),
+    "net": lambda: with_frames(Net(bytes(6), Cable(), Counts(), lambda: 0)),
 }
 
 
