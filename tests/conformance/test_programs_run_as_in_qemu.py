@@ -110,8 +110,8 @@ def test_a_bug_is_found_and_its_program_is_small(
     text: Callable[..., None] = BUGS[name]
     monkeypatch.setattr(rv64[name], "execute", text)
     with pytest.raises(Difference) as found:
-        for n in range(40):
-            trial("reference", f"{n}", tmp_path / "program", items=400, iterations=5)
+        for n in range(100):
+            trial("reference", f"{n}", tmp_path / "program", items=150, iterations=4)
     program = found.value.program
     assert len(program.items) <= 3, found.value
     assert name in {step.form.insn.name for item in program.items for step in item.steps}
