@@ -5,25 +5,25 @@ import pytest
 from auberge.engine.lockstep import Difference, first_difference
 from auberge.isa.disassembler import disassemble
 from auberge.isa.riscv.rv64 import rv64
-from tests.engine.world import World, maker, program
+from tests.engine.world import CODE, World, maker, program
 
 BUDGET, STRIDE = 150, 50
 
 
-def difference(seed: int) -> Difference | None:
+def difference(seed: int, at: int = CODE) -> Difference | None:
     """The first, unless the program changed its own code: what executes then is not defined."""
     words = program(seed)
-    makers = maker("reference", seed, words), maker("interpreter", seed, words)
+    makers = maker("reference", seed, words, at), maker("interpreter", seed, words, at)
     wrong = first_difference(*makers, BUDGET, STRIDE)
     if wrong is not None:
-        world = World("reference", seed, words)
+        world = World("reference", seed, words, at)
         world.run(BUDGET)
         if not world.code_is_whole():
             return None
     return wrong
 
 
-def complaint(seed: int, wrong: Difference) -> str:
+def complaint(seed: int, at: int, wrong: Difference) -> str:
     """What a person needs who is to find the reason."""
     values = "\n".join(
         f"  {name}: {one:#x} and {two:#x}"
@@ -35,14 +35,14 @@ def complaint(seed: int, wrong: Difference) -> str:
         f"seed {seed}: after {wrong.instructions} instructions, at {wrong.pc:#x} "
         f"{disassemble(rv64, wrong.word)}, reference and interpreter have\n{values}\n"
         f"again: python -c 'from tests.engine.test_engines_agree import difference; "
-        f"print(difference({seed}))'"
+        f"print(difference({seed}, {at:#x}))'"
     )
 
 
-def agree(seeds: range) -> None:
+def agree(seeds: range, at: int = CODE) -> None:
     for seed in seeds:
-        wrong = difference(seed)
-        assert wrong is None, complaint(seed, wrong)
+        wrong = difference(seed, at)
+        assert wrong is None, complaint(seed, at, wrong)
 
 
 def test_few_random_programs() -> None:
@@ -53,3 +53,10 @@ def test_few_random_programs() -> None:
 @pytest.mark.parametrize("first", range(1000, 1400, 50))
 def test_random_programs(first: int) -> None:
     agree(range(first, first + 50))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", [2, 42, 82, 122])
+def test_random_programs_across_the_end_of_a_page(before: int) -> None:
+    """Every instruction of four bytes may be the one that lies across."""
+    agree(range(1400, 1425), CODE + 4096 - before)

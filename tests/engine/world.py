@@ -49,20 +49,20 @@ def handler(epc: str, scratch: str, back: str) -> list[int]:
 class World:
     """A hart, its RAM and an engine; a device that answers reads with its address."""
 
-    def __init__(self, engine: str, seed: int, words: list[int]) -> None:
+    def __init__(self, engine: str, seed: int, words: list[int], at: int = CODE) -> None:
         kind, r = choose(engine), random.Random(seed)
         self.hart: HartState = kind.hart(0)
         self.ram = Ram(BASE, SIZE)
         self.clock: Clock = InstructionClock()
         self.engine: Engine = kind.engine(self.hart, self.ram, self.clock)
-        self._fill(r, words)
+        self._fill(r, words, at)
 
-    def _fill(self, r: random.Random, words: list[int]) -> None:
+    def _fill(self, r: random.Random, words: list[int], at: int) -> None:
         hart = self.hart
         priv = r.choice([0, 1, 1, 3])
         for name, value in {
-            "priv": priv, "pc": CODE, "satp": SATP, "mtvec": M_HANDLER, "stvec": S_HANDLER,
-            "mscratch": CODE + 32, "sscratch": CODE + 32,
+            "priv": priv, "pc": at, "satp": SATP, "mtvec": M_HANDLER, "stvec": S_HANDLER,
+            "mscratch": at + 32, "sscratch": at + 32,
             "medeleg": r.choice([0, 0xB3FF, 0xB1FF, 0x100]),
             "mideleg": r.choice([0, 0x222]), "mie": r.choice([0, 0xAAA]),
             "mip": r.choice([0, 2, 0x22]),
@@ -76,12 +76,12 @@ class World:
         hart["mstatus"] |= r.choice([0, 1 << 19]) | r.choice([0, 8, 2, 10])
         self.put(M_HANDLER, handler("mepc", "mscratch", "mret"))
         self.put(S_HANDLER, handler("sepc", "sscratch", "sret"))
-        self.put(CODE, words)
+        self.put(at, words)
         self.code = self.ram.read(BASE, ROOT - BASE)
-        at = BASE >> 30 & 511
+        gib = BASE >> 30 & 511
         self.pte(ROOT, L1 >> 2 | 1)
-        self.pte(ROOT + 8 * at, L1 >> 2 | 1)
-        self.pte(ROOT + 8 * (at + 1), BASE >> 2 | 0xCF)
+        self.pte(ROOT + 8 * gib, L1 >> 2 | 1)
+        self.pte(ROOT + 8 * (gib + 1), BASE >> 2 | 0xCF)
         self.pte(L1, L0 >> 2 | 1)
         self.pte(L1 + 8, BASE >> 2 | r.choice([0xCF, 0x07, 0xC3, 0x1F]))
         self.pte(L1 + 16, DEVICE >> 2 | 0xC7)
@@ -208,6 +208,6 @@ def program(seed: int, length: int = 60) -> list[int]:
     return [w for part in parts for w in part]
 
 
-def maker(engine: str, seed: int, words: list[int]) -> Callable[[], World]:
+def maker(engine: str, seed: int, words: list[int], at: int = CODE) -> Callable[[], World]:
     """What makes this world anew, always the same."""
-    return lambda: World(engine, seed, words)
+    return lambda: World(engine, seed, words, at)
