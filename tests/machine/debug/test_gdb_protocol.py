@@ -204,6 +204,8 @@ def test_detached_the_machine_runs_without_breakpoints(session):
     it.ask(b"Z2,%x,4" % (DATA + 8))
     assert it.ask(b"D") == b"OK"
     assert it.client.closed()
+    while not it.machine.statistics().instructions:  # it may take its time to begin
+        it.running.thread.join(0.001)
     it.client = it.connect()
     assert it.ask(b"?") == b"T02thread:1;"  # the client's coming interrupted it
     assert it.ask(b"pa") != word(0)
