@@ -236,6 +236,19 @@ def test_a_simplified_expression_means_the_same(data: st.DataObject) -> None:
     assert substituted(expression, dict(enumerate(values))) == known
 
 
+@pytest.mark.parametrize("width", [1, 8, 64])
+@pytest.mark.parametrize("name", BINARY)
+def test_an_operation_of_which_one_side_is_known_means_the_same(name: str, width: int) -> None:
+    operation, unknown = BINARY[name][0], leaf(width, 0)
+    for a, b in product(edges(width), repeat=2):
+        if b or name not in DIVISION:
+            whole = operation(const(a, width), const(b, width))
+            assert substituted(operation(unknown, const(b, width)), {0: a}) == whole, (a, b)
+            assert substituted(operation(const(a, width), unknown), {0: b}) == whole, (a, b)
+            if a == b:
+                assert substituted(operation(unknown, unknown), {0: a}) == whole, a
+
+
 X, Y = leaf(64, 1), leaf(64, 2)
 
 

@@ -60,15 +60,25 @@ class Harts:
 
 TWICE = [("interpreter", "interpreter")]
 MIXED = [("reference", "reference")]
-COUNT = {"interpreter": 100_000, "reference": 200}
+COUNT = {"interpreter": 300_000, "reference": 200}
+# Neither begins before the other is there.
+MEET = """
+    li t1, 1
+    li t4, 2
+    addi t2, s1, 512
+    amoadd.d zero, t1, (t2)
+meet:
+    ld t3, (t2)
+    bltu t3, t4, meet
+"""
 
 
 @pytest.mark.parametrize("engines", TWICE + MIXED, ids="+".join)
 @pytest.mark.parametrize("add", ["amoadd.d t2, t1, (s1)", "amoadd.w.aqrl t2, t1, (s1)"])
 def test_counting_by_amo_is_exact(engines: tuple[str, str], add: str) -> None:
     count = COUNT[engines[0]]
-    harts = Harts(f"li t0, {count}\nli t1, 1\nagain: {add}\naddi t0, t0, -1\nbnez t0, again\nwfi",
-                  *engines)  # fmt: skip
+    text = f"{MEET}\nli t0, {count}\nagain: {add}\naddi t0, t0, -1\nbnez t0, again\nwfi"
+    harts = Harts(text, *engines)
     assert harts.run() == [Idle(None), Idle(None)]
     assert harts.word(DATA) == 2 * count
 
@@ -79,8 +89,8 @@ def test_amos_of_every_kind_lose_nothing(engines: tuple[str, str]) -> None:
     count = COUNT[engines[0]] // 5  # even
     harts = Harts(
         f"""
+        {MEET}
         li t0, {count}
-        li t1, 1
         sll t1, t1, a0
         addi s2, s1, 8
         add t3, t0, a0
@@ -105,8 +115,8 @@ def test_a_lock_by_lr_and_sc_excludes(engines: tuple[str, str], width: str) -> N
     count = COUNT[engines[0]] // 5
     harts = Harts(
         f"""
+        {MEET}
         li t0, {count}
-        li t1, 1
         addi s2, s1, 64
     lock:
         lr.{width}.aq t2, (s1)
