@@ -8,6 +8,7 @@ from auberge.engine.exits import LOADS, STORES, Breakpoint, MmioRead, Spent, Wat
 from auberge.isa.assembler import assemble
 from auberge.isa.riscv.rv64 import rv64
 from auberge.memory.ram import Ram
+from tests.engine.world import CODE, World, program
 
 RAM, DATA = 0x8000_0000, 0x8001_0000
 ENGINES = pytest.mark.parametrize("engine", ["reference", "interpreter"])
@@ -205,3 +206,19 @@ def test_more_watchpoints_than_there_are(engine):
     with pytest.raises(ValueError) as error:
         program.engine.debug([], [Watch(0, 0, 1)] * 5)
     assert str(error.value) == "5 ranges to watch; at most 4 are possible"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(0, 120, 10))
+def test_random_programs_do_what_they_do(engine, seed):
+    """Breakpoints and watches that nothing meets, but many are near, change nothing."""
+    near = [CODE + (1 << 40) + 2 * n for n in range(2048)]
+    for each in range(seed, seed + 10):
+        words = program(each)
+        states = []
+        for breakpoints, watches in (([], []), (near, []), ([], [Watch(1 << 50, 1 << 51, 3)])):
+            world = World(engine, each, words)
+            world.engine.debug(breakpoints, watches)
+            out = world.run(200)
+            states.append((out, world.hart.visible(), bytes(world.ram.view)))
+        assert states[0] == states[1] == states[2], each
