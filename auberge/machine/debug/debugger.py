@@ -58,6 +58,7 @@ class Debugger:
         self._leaving = False
         self._news: Stopped | Ended | None = None
         self._over: Outcome | None = None
+        self._failure: BaseException | None = None
         self._current = 0
         self._breakpoints: set[int] = set()
         self._watches: list[Watch] = []
@@ -74,6 +75,8 @@ class Debugger:
                 return outcome
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             outcome = self.machine.run(until, left, position)
+            if self._failure is not None:
+                raise self._failure
             if not self._stops(outcome):
                 with self._changed:
                     self._leaving = False
@@ -91,6 +94,8 @@ class Debugger:
         """Wait until the machine is to run; or say how its run ends without it."""
         with self._changed:
             while True:
+                if self._failure is not None:
+                    raise self._failure
                 if self._over is not None:
                     return self._over
                 if self._leaving:
@@ -198,6 +203,13 @@ class Debugger:
         if now != self._applied:
             self._applied = now
             self.machine.debug(*now)
+
+    def fail(self, failure: BaseException) -> None:
+        """The client's thread cannot go on: have `run` raise why."""
+        with self._changed:
+            self._failure = failure
+            self._changed.notify_all()
+        self.machine.pause()
 
     # -- breakpoints ----------------------------------------------------------------------------
 

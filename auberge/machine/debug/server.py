@@ -15,6 +15,9 @@ CHUNK = 1 << 16
 AGAIN = 0.05
 """Seconds until a stop that has not come is asked for again."""
 
+BEGINNINGS = b"+-$\x03"
+"""What a client may begin with; not, say, `POST`, which a web page could have a browser send."""
+
 PATIENCE = 5.0
 """Seconds that a client may take to read what it asked for."""
 
@@ -45,9 +48,10 @@ class Server:
         self._stub = Stub(self.debugger)
         self._receiver = Receiver()
         self._sent = b""
+        self._heard_of = False  # whether the client has said something
         self._attaching = False  # a client came while the machine ran: it is stopped first
         self._closing = False
-        self._thread = threading.Thread(target=self._serve, name="gdb", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="gdb", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -67,6 +71,12 @@ class Server:
             pass
 
     # -- the thread -----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as failure:  # to be raised where somebody waits for the machine
+            self.debugger.fail(failure)
 
     def _serve(self) -> None:
         while not self._closing:
@@ -110,6 +120,7 @@ class Server:
         client.settimeout(PATIENCE)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._client, self._receiver, self._sent = client, Receiver(), b""
+        self._heard_of = False
         self._stub = Stub(self.debugger)
         if self.debugger.running:
             self._attaching = True
@@ -125,6 +136,10 @@ class Server:
             if not data:
                 self._lost()
                 return
+            if not self._heard_of and data[0] not in BEGINNINGS:
+                self._lost()
+                return
+            self._heard_of = True
             for event in self._receiver.feed(data):
                 if self._client is client:
                     self._handle(event)

@@ -244,6 +244,33 @@ def test_one_client_at_a_time(session):
     assert it.ask(b"qC") == b"QC1"
 
 
+def test_a_web_page_is_no_debugger(session):
+    it = session()
+    it.client.close()
+    noise = it.connect()
+    noise.raw(b"POST / HTTP/1.1\r\n\r\n" + frame(b"M%x,1:01" % (DATA + 16)) + frame(b"k"))
+    assert noise.closed()
+    it.client = it.connect()
+    assert it.ask(b"m%x,1" % (DATA + 16)) == b"00"
+
+
+def test_what_goes_wrong_in_the_server_is_raised_where_the_machine_runs(tmp_path, monkeypatch):
+    opened = machine(tmp_path)
+    with opened, Client(opened.gdb("0")) as client:
+        monkeypatch.setattr(Stub, "answer", lambda stub, packet: 1 / 0)
+        client.send(b"g")
+        with pytest.raises(ZeroDivisionError):
+            opened.run(timeout=20)
+
+
+def test_closing_ends_a_run_that_waits(tmp_path):
+    opened = machine(tmp_path)
+    opened.gdb("0")
+    running = Running(opened)
+    opened.close()
+    assert running.result() in (Paused(), PoweredOff(0))
+
+
 def test_kill(session):
     it = session()
     it.client.send(b"k")
