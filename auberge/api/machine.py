@@ -255,6 +255,7 @@ class Machine:
     def close(self) -> None:
         """End the machine, and give back its memory and disks."""
         if self._gdb is not None:
+            self._gdb.debugger.pause()
             self._gdb.close()
             self._gdb = None
         self._machine.close()
