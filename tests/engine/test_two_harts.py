@@ -111,8 +111,9 @@ def test_amos_of_every_kind_lose_nothing(engines: tuple[str, str]) -> None:
 @pytest.mark.parametrize("engines", TWICE + MIXED, ids="+".join)
 @pytest.mark.parametrize("width", ["w", "d"])
 def test_a_lock_by_lr_and_sc_excludes(engines: tuple[str, str], width: str) -> None:
-    """Under the lock: a plain load, an addition, and a plain store."""
-    count = COUNT[engines[0]] // 5
+    """Under the lock: a plain load, an addition, a plain store; long waits, for more clashes."""
+    count = COUNT[engines[0]]
+    wait = "nop\n" * (20 if engines == TWICE[0] else 1)
     harts = Harts(
         f"""
         {MEET}
@@ -121,10 +122,12 @@ def test_a_lock_by_lr_and_sc_excludes(engines: tuple[str, str], width: str) -> N
     lock:
         lr.{width}.aq t2, (s1)
         bnez t2, lock
+        {wait}
         sc.{width} t2, t1, (s1)
         bnez t2, lock
         ld t3, (s2)
         addi t3, t3, 1
+        {wait}
         sd t3, (s2)
         fence rw, rw
         amoswap.{width}.rl zero, zero, (s1)
