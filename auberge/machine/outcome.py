@@ -46,4 +46,4 @@ class Broke(NamedTuple):
 
 
 Outcome = PoweredOff | Faulted | TimedOut | Paused | Printed | Broke
-KINDS = (PoweredOff, Faulted, TimedOut, Paused, Printed, Broke)
+KINDS = (PoweredOff, Faulted, TimedOut, Paused, Printed)  # those that users of `auberge` see
