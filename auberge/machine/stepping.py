@@ -16,7 +16,9 @@ class Stepped:
 
     def __init__(self, machine: Machine) -> None:
         if not machine.configuration.icount or machine.configuration.cpus != 1:
-            raise ValueError("only a machine of one hart whose clock is its instructions repeats itself")
+            raise ValueError(
+                "only a machine of one hart whose clock is its instructions repeats itself"
+            )
         self.machine = machine
         self.vcpu = machine.vcpus[0]
         self.hart, self.ram = self.vcpu.hart, machine.ram
