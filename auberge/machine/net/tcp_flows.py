@@ -51,6 +51,7 @@ SHARE = 1 << 20
 
 _PIECE = 1 << 18  # read from a socket at once
 _BACKLOG = 64
+_PAUSE = 1.0  # seconds until a host without free descriptors is asked again
 _LINGER_NOT = b"\1\0\0\0\0\0\0\0"  # struct linger: closing resets
 _GUEST = bytes((10, 0, 2, 15))
 
@@ -341,12 +342,22 @@ class TcpFlows:
                 f"ports: {forward}: {error.strerror}; choose another port or address of this host"
             ) from None
         self._listeners.append((forward, sock))
-        self.reactor.watch(sock.fileno(), IN, lambda events: self._accept(sock, forward.guest))
+        self._watch(sock, forward.guest)
+
+    def _watch(self, listener: socket, guest_port: int) -> None:
+        if listener.fileno() >= 0:
+            self.reactor.watch(
+                listener.fileno(), IN, lambda events: self._accept(listener, guest_port)
+            )
 
     def _accept(self, listener: socket, guest_port: int) -> None:
         try:
             sock, peer = listener.accept()
-        except OSError:
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError:  # no descriptor is free; asking again at once would be for ever
+            self.reactor.forget(listener.fileno())
+            self.reactor.at(self.now() + _PAUSE, lambda: self._watch(listener, guest_port))
             return
         sock.setblocking(False)
         key = guest_port, self._house.seen_as(peer[0]), peer[1]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from auberge.machine.net.forward import Forward
 from auberge.machine.virtio.net import Nic
+from auberge.refusal import Refusal
 
 if TYPE_CHECKING:
     from auberge.machine.net.nat import Nat
@@ -23,8 +24,19 @@ def host_resolvers(path: str = RESOLV_CONF) -> list[str]:
             lines = [line.split() for line in file]
     except OSError:
         return []
-    # an address with a scope is of a link that we need not know
-    return [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]
+    named = [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]
+    return [name for name in named if _is_numeric(name)]
+
+
+def _is_numeric(name: str) -> bool:
+    """Whether connecting to it asks no resolver; an address with a scope is not taken either."""
+    from socket import AF_INET, AF_INET6, inet_pton
+
+    try:
+        inet_pton(AF_INET6 if ":" in name else AF_INET, name)
+    except OSError:
+        return False
+    return True
 
 
 class UserNetwork:
@@ -59,7 +71,14 @@ class UserNetwork:
 
                 forwards, host_loopback, entropy, resolvers, dns_port = self._arguments
                 choices = Choices(resolvers, forwards, host_loopback, dns_port)
-                self._nat = Nat(choices, Reactor(time.monotonic), entropy)
+                try:
+                    reactor = Reactor(time.monotonic)
+                except OSError as error:
+                    raise Refusal(
+                        f"net: the host has no descriptors to give ({error.strerror});"
+                        " close something, or use net none"
+                    ) from None
+                self._nat = Nat(choices, reactor, entropy)
                 if self._nic is not None:
                     self._nat.plug(self._nic)
             return self._nat

@@ -262,6 +262,36 @@ def test_a_guest_that_does_not_listen(make):
             peer.recv(1)
 
 
+def test_a_host_without_descriptors_is_not_asked_all_the_time(make, monkeypatch):
+    class Listener:
+        """Accepts nothing, because nothing more can be opened."""
+
+        asked = 0
+
+        def __init__(self, sock):
+            self.fileno, self.close, self.getsockname = sock.fileno, sock.close, sock.getsockname
+            self.bind, self.listen, self.setsockopt = sock.bind, sock.listen, sock.setsockopt
+            self.real = sock
+
+        def accept(self):
+            Listener.asked += 1
+            if Listener.asked == 1:
+                raise OSError(24, "Too many open files")
+            return self.real.accept()
+
+    make_socket = tcp_flows.socket
+    monkeypatch.setattr(tcp_flows, "socket", lambda *args: Listener(make_socket(*args)))
+    now = [100.0]
+    guest = make(forwards=[Forward("127.0.0.1", 0, 80, False)], now=lambda: now[0])
+    with socket.create_connection(("127.0.0.1", guest.nat.ports[0].host)):
+        for _ in range(5):
+            guest.turn()
+        assert Listener.asked == 1
+        now[0] += 1.0
+        guest.until(lambda: guest.nat.flows == 1)
+        assert Listener.asked == 2
+
+
 # -- UDP ----------------------------------------------------------------------------------------
 
 
