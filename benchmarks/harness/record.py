@@ -35,9 +35,9 @@ load average before: {load}.
 
 Times of programs are CPU time, user and system together, unless a name says otherwise; where there
 is QEMU, runs alternate, figures are medians, and the ratio is the median of the ratios of each
-round (ours over QEMU's: below 1 we are faster). QEMU translates; Auberge's engine here is the
-native interpreter, so programs that only compute are slower, and a device access, which Python
-serves, is much slower.
+round (ours over QEMU's: below 1 we are faster). Times by the clock suffer from a high load.
+QEMU translates; Auberge's engine here is the native interpreter: tight loops are slower, calls,
+indirect jumps, traps and new processes faster. A device access, which Python serves, is much slower.
 """
 
 ABOUT = {
