@@ -150,9 +150,10 @@ class Connection:
         if self.state != CLOSED:
             flags = RST | ACK if self.state != SYN_SENT else RST
             self._emit(self._nxt, self._rcv_nxt, flags, 0, b"", b"")
-            self._die()
+            self.die()
 
-    def _die(self) -> None:
+    def die(self) -> None:
+        """It is over, and the guest is told nothing."""
         self.state = CLOSED
         self.aborted = True
         self.deadline = None
@@ -178,7 +179,7 @@ class Connection:
             # RFC 5961, 3.2: only the exact number resets; another in the window is questioned
             distance = ahead(segment.seq, self._rcv_nxt)
             if distance == 0:
-                self._die()
+                self.die()
             elif 0 < distance <= ahead(self._edge, self._rcv_nxt):
                 self._ack()
             return
@@ -202,7 +203,7 @@ class Connection:
         acceptable = segment.flags & ACK and segment.ack == self._first + 1 & _MASK
         if segment.flags & RST:
             if acceptable:
-                self._die()
+                self.die()
         elif segment.flags & SYN and acceptable:
             self._take_syn(segment)
             self._una = self._nxt = self._max = segment.ack

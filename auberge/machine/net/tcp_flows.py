@@ -207,7 +207,7 @@ class TcpFlows:
     def clear(self) -> None:
         """The guest is another: reset every connection on the host's side; forwards stay."""
         for flow in list(self._flows.values()):
-            flow.connection.aborted = True
+            flow.connection.die()
             self.drop(flow)
 
     def close(self) -> None:
@@ -235,7 +235,8 @@ class TcpFlows:
 
     def drop(self, flow: _Flow) -> None:
         """Forget a flow that is over."""
-        if self._flows.pop(flow.key, None) is not None:
+        if self._flows.get(flow.key) is flow:
+            del self._flows[flow.key]
             self.reactor.forget(flow.sock.fileno())
             if flow.connection.aborted:
                 flow.sock.setsockopt(SOL_SOCKET, SO_LINGER, _LINGER_NOT)

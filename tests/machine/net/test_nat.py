@@ -195,12 +195,18 @@ def test_a_reset_by_the_guest_reaches_the_host(make, server):
 
 
 def test_a_new_guest_on_the_cable_has_no_connections(make, server):
-    guest = make()
+    now = [100.0]
+    guest = make(now=lambda: now[0])
     stream = guest.connect(port_of(server))
     guest.until(lambda: stream.established)
     peer, _ = server.accept()
+    peer.sendall(b"never acknowledged")
+    guest.until(lambda: guest.reactor._moments and stream.got)
     guest.nat.plug(guest.nic)
     assert guest.nat.flows == 0
+    now[0] += 60  # what was to be sent again is not
+    guest.turn()
+    assert guest.nic.frames == []
     with peer, pytest.raises(ConnectionResetError):
         peer.recv(1)
 
