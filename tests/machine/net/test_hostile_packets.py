@@ -1,11 +1,13 @@
 """Any frame at all: no exception, no more sockets and memory than there may be."""
 
+import socket
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auberge.machine.net import tcp_flows, udp_flows
-from tests.machine.net.frames import DNS, GATEWAY, GUEST, ethernet, ipv4
+from tests.machine.net.frames import DNS, GATEWAY, GUEST, ethernet, ipv4, tcp, udp
 from tests.machine.net.guest import Guest
 
 ADDRESSES = st.sampled_from([GATEWAY, DNS, GUEST, bytes(4), b"\xff" * 4, bytes((127, 0, 0, 1))])
@@ -75,14 +77,66 @@ def test_any_frames(sequence, mtu):
         guest.close()
 
 
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["segment", "segment", "segment", "turn", "time", "host", "close"]),
+            st.integers(1, 3),
+            st.integers(-3, 40),
+            st.integers(-3, 40),
+            st.integers(0, 63),
+            st.binary(max_size=20),
+            st.sampled_from([0, 1, 100, 0xFFFF]),
+        ),
+        max_size=40,
+    )
+)
+def test_any_segments_to_a_real_server(steps):
+    """Connections that are half open, reset, closed and reused in any order."""
+    now = [100.0]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        guest = Guest(now=lambda: now[0])
+        peers = []
+        heard = dict.fromkeys((1, 2, 3), 0)
+        try:
+            for what, port, seq, ack, flags, data, window in steps:
+                if what == "segment":
+                    numbers = seq & 0xFFFF_FFFF, heard[port] + ack & 0xFFFF_FFFF
+                    peer = server.getsockname()[1]
+                    guest.send(tcp(port, GATEWAY, peer, *numbers, flags, data, window))
+                    guest.nat.flush()
+                elif what == "time":
+                    now[0] += max(0, seq)
+                elif what == "host":
+                    try:
+                        peers.append(server.accept()[0])
+                    except BlockingIOError:
+                        pass
+                    for each in peers:
+                        each.setblocking(False)
+                        try:
+                            each.send(data + b"x")
+                        except OSError:
+                            pass
+                elif what == "close" and peers:
+                    peers.pop().close()
+                guest.reactor.turn(guest.reactor.poll(0.0))
+                for packet in guest.nic.packets():
+                    heard[packet.port] = packet.seq + len(packet.data)
+                assert guest.nat.flows <= 3
+        finally:
+            guest.close()
+            for each in peers:
+                each.close()
+
+
 def test_a_flood_of_connections_has_an_end(monkeypatch):
     """SYNs to a listening port, from every port, with nothing after them."""
-    import socket
-
     monkeypatch.setattr(tcp_flows, "MOST", 20)
     monkeypatch.setattr(udp_flows, "MOST", 20)
-    from tests.machine.net.frames import tcp, udp
-
     with socket.create_server(("127.0.0.1", 0)) as server:
         guest = Guest()
         try:
