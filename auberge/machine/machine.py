@@ -49,6 +49,9 @@ ALONGSIDE = 1000
 SWITCH_INTERVAL = 100e-6
 """Seconds after which one hart's thread yields Python to another's, whose guest waits meanwhile."""
 
+_ENDS = PoweredOff | Faulted | Reset
+"""What the machine itself does, not who watches it."""
+
 EPOCH_NS = 1_700_000_000_000_000_000
 """What the real-time clock shows at first where instructions are the clock: always the same."""
 
@@ -101,6 +104,7 @@ class Machine:
         self._ending = threading.Lock()
         self._running = threading.Lock()
         self._outcome: Outcome | Reset | None = None
+        self._next: Outcome | Reset | None = None  # after that: see `end`
         self._off: PoweredOff | Faulted | None = None
         self._failure: BaseException | None = None
         self._accesses: dict[str, int] = {}
@@ -239,11 +243,18 @@ class Machine:
             self.end(Paused())
 
     def end(self, outcome: Outcome | Reset) -> None:
-        """Have the run end with `outcome`, if nothing has ended it yet; from any thread."""
+        """Have the run end with `outcome`, if nothing has ended it yet; from any thread.
+
+        Else, of the machine's end and someone's wish to leave, one does not make the other undone:
+        a guest does not switch off twice, and a reset does not end a run.
+        """
         with self._ending:
-            if self._outcome is not None:
+            if self._outcome is None:
+                self._outcome = outcome
+            elif isinstance(self._outcome, _ENDS) == isinstance(outcome, _ENDS):
                 return
-            self._outcome = outcome
+            elif not isinstance(self._outcome, PoweredOff | Faulted):
+                self._next = self._next or outcome
         self._stop_harts()
 
     # -- for a debugger, while nothing runs ----------------------------------------------------
@@ -344,6 +355,9 @@ class Machine:
             )
             for service in self._services
         ]
+        with self._ending:
+            if self._outcome is None:
+                self._outcome, self._next = self._next, None
         self.stopping = self._outcome is not None
         self._clock.base += self._paused_at - self._clock.ticks()
         try:
