@@ -37,7 +37,7 @@ Times of programs are CPU time, user and system together, unless a name says oth
 is QEMU, runs alternate, figures are medians, and the ratio is the median of the ratios of each
 round (ours over QEMU's: below 1 we are faster). Times by the clock suffer from a high load.
 QEMU translates; Auberge's engine here is the native interpreter: tight loops are slower, calls,
-indirect jumps, traps and new processes faster. A device access, which Python serves, is much slower.
+indirect jumps, traps and new processes faster. A device access, served by Python, is far slower.
 """
 
 ABOUT = {
