@@ -136,7 +136,8 @@ miss:
 known:
     %second = getelementptr i8, ptr %entry, i64 8
     %new_bias = load i64, ptr %second, {STATE}
-    %times_8 = shl i64 %pc, 3
+    %even = and i64 %pc, -2    ; whoever set it: an odd one has no record
+    %times_8 = shl i64 %even, 3
     %address = add i64 %times_8, %new_bias
     %record = inttoptr i64 %address to ptr
     %f = load ptr, ptr %record
