@@ -1,4 +1,4 @@
-"""A pc that the host has set to an odd address, by mistake or from a bad snapshot, ends no process."""
+"""A pc that the host set to an odd address, by mistake or from a bad snapshot, ends no process."""
 
 from auberge.engine.exits import Spent
 from tests.engine.world import CODE, World, nop
