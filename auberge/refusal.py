@@ -4,5 +4,6 @@
 class Refusal(Exception):
     """One line a user can act on: `where: what; what to do`.
 
-    The command line prints it and exits with 125; a program that uses Auberge as a library catches it.
+    The command line prints it and exits with 125; a program that uses Auberge as a library may
+    catch it.
     """

@@ -128,13 +128,13 @@ class Machine:
         `kernel` is a Linux Image (raw or gzip), an ELF kernel for S-mode, or an ELF program for
         machine mode. `memory` is bytes, or as "512M" or "2G". A disk is "FILE" (what the guest
         writes goes to FILE.overlay), "FILE,temporary" (what it writes is forgotten), "FILE,rw" or
-        "FILE,ro". With `icount`, instructions are the
-        clock: a run repeats exactly. `console` is given what the guest prints, in pieces; without
-        it, the guest is on stdin and stdout. `measured` makes `statistics` complete. `net` is "none"
-        (no device at all), "user" (the world, as a program of this user sees it, without this host)
-        or "user,host-loopback" (10.0.2.2 is the host's 127.0.0.1). `ports` are "HOST:GUEST" or
-        "ADDRESS:HOST:GUEST", perhaps with "/udp": ports of the host, of 127.0.0.1 unless another is
-        named, that lead to the guest's.
+        "FILE,ro". With `icount`, instructions are the clock: a run repeats exactly. `console` is
+        given what the guest prints, in pieces; without it, the guest is on stdin and stdout.
+        `measured` makes `statistics` complete. `net` is "none" (no device at all), "user" (the
+        world, as a program of this user sees it, without this host) or "user,host-loopback"
+        (10.0.2.2 is the host's 127.0.0.1). `ports` are "HOST:GUEST" or "ADDRESS:HOST:GUEST",
+        perhaps with "/udp": ports of the host, of 127.0.0.1 unless another is named, that lead to
+        the guest's.
         """
         if not 1 <= cpus <= MOST_HARTS:
             raise Refusal(f"cpus: {cpus} is not possible; choose 1 to {MOST_HARTS}")
