@@ -19,7 +19,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verbs and what each takes."""
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     verb = verbs.add_parser("build", help="make an image from Debian's packages, if need be")
-    verb.add_argument("image", metavar="IMAGE", help="`tiny`: a kernel and busybox")
+    verb.add_argument(
+        "image", metavar="IMAGE", help="`tiny`: kernel and busybox; `debian`: all of it"
+    )
     verb.add_argument("--mirror", metavar="URL", help="a Debian archive instead of apt's own")
     verb.add_argument("--keyring", metavar="FILE", help="the keys the archive is signed with")
     verb.add_argument("--update", action="store_true", help="look for newer packages")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from auberge.image import store
 from auberge.image.apt import SUITE, Apt, Archive, archives
+from auberge.image.debian import Debian
 from auberge.image.recipe import WRITE, Chosen, Computer, Progress, Recipe
 from auberge.image.store import FileEntry, Image, Manifest, PackageEntry
 from auberge.image.tiny import Tiny
@@ -16,7 +17,7 @@ WAIT = "waiting for another build"
 INDEX = "fetching the package index"
 FETCH = "fetching packages"
 
-RECIPES: dict[str, Recipe] = {"tiny": Tiny()}
+RECIPES: dict[str, Recipe] = {"tiny": Tiny(), "debian": Debian()}
 
 
 class Sources(NamedTuple):

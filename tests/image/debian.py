@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from auberge.image.debian import DEPENDED
+
 RELEASE = "6.12.1-riscv64"
+OTHER_MODULES = ["crc32c_generic", "ext4", "9p", "9pnet_virtio", "vmw_vsock_virtio_transport"]
+OTHER_MODULES += ["isofs", *DEPENDED]
 APPLETS = ["[", "[[", "ash", "modprobe", "mount", "poweroff", "sh"]
 BUSYBOX = b"\x7fELF" + b"\x11\x22" + "".join(name + "\0" for name in APPLETS).encode() + b"\xff"
 OS_RELEASE = b'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nID=debian\n'
@@ -102,17 +106,26 @@ class Archive:
     """A directory that apt takes for Debian's archive."""
 
     def __init__(self, root: Path, key: Key) -> None:
-        self.root = root
-        self.key = key
-        self.uri = f"file:{root}"
-        self.pool = root / "pool"
-        self.index = root / "dists/trixie/main/binary-riscv64"
+        self._place(root, key)
         self.pool.mkdir(parents=True)
         self.index.mkdir(parents=True)
         self.add_kernel()
         self.add("busybox-static", "1:1.37-1", {"usr/bin/busybox": BUSYBOX})
         self.add("base-files", "13.8", {"usr/lib/os-release": OS_RELEASE})
         self.publish()
+
+    def _place(self, root: Path, key: Key) -> None:
+        self.root = root
+        self.key = key
+        self.uri = f"file:{root}"
+        self.pool = root / "pool"
+        self.index = root / "dists/trixie/main/binary-riscv64"
+
+    def at(self, root: Path) -> "Archive":
+        """This archive, after it was copied to `root`."""
+        archive = Archive.__new__(Archive)
+        archive._place(root, self.key)
+        return archive
 
     def add_kernel(self, version="6.12.1-1", image=None):
         modules = f"usr/lib/modules/{RELEASE}/kernel/drivers"
@@ -128,6 +141,8 @@ class Archive:
             f"{modules}/net/virtio_net.ko.xz": lzma.compress(module("virtio_net")),
             f"{modules}/net/other.ko.xz": b"not looked at",
         }
+        for name in OTHER_MODULES:
+            files[f"{modules}/{name}.ko.xz"] = lzma.compress(module(name))
         real = f"linux-image-{RELEASE}"
         self.add(real, version, files)
         self.add("linux-image-riscv64", version, {}, f"Depends: {real} (= {version})\n")

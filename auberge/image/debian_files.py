@@ -1,0 +1,155 @@
+"""What the guest `debian` has besides Debian's packages: how it is installed, boots, and is set up.
+
+Both scripts are the first process of an initramfs with busybox; neither is in the installed system.
+"""
+
+INSTALL = r"""#!/bin/sh
+# Installs Debian on the disk that can be written, from the packages on the one that cannot.
+# What it prints on the console is read by the build: `auberge: STAGE`, dpkg's `status:` lines (see
+# dpkg(1), --status-fd), and at the end `auberge: done` or `auberge: failed: WHY`.
+
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8
+export DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true
+# The image's own initramfs boots it; one by initramfs-tools takes as long as all the rest. See
+# /etc/kernel/postinst.d/initramfs-tools; `update-initramfs -c -k all` makes it afterwards.
+export INITRD=No
+exec 3>&1 > /log 2>&1
+root=/target
+
+finish() {
+    if [ "$1" = 0 ]; then
+        echo "auberge: done" >&3
+    else
+        tail -n 40 /log >&3
+        echo "auberge: failed: $(grep '^[^[:space:]]' /log | tail -n 1)" >&3
+    fi
+    poweroff -f
+}
+trap 'finish $?' EXIT
+set -e -o pipefail
+
+unpack() {
+    while read -r package; do
+        ar p "$package" data.tar | tar -x -p -C "$1"
+    done
+}
+
+# Programs of the system have to be named by their paths: busybox has some of its own.
+configure() {
+    # a package may need another's scripts before it is unpacked, but nothing here was ever in use
+    chroot $root /usr/bin/dpkg --status-fd 3 --force-depends --force-unsafe-io \
+        --install $(cat "$1")
+}
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+modprobe -a $(cat /etc/modules)
+for disk in /sys/block/vd*; do
+    read -r read_only < $disk/ro
+    if [ $read_only = 1 ]; then cd=/dev/${disk##*/}; else disk_node=/dev/${disk##*/}; fi
+done
+mkdir -p /mnt $root /tools
+mount -t iso9660 -o ro $cd /mnt
+
+echo "auberge: formatting" >&3
+unpack /tools < /etc/packages.tools
+mount --bind /dev /tools/dev
+chroot /tools /usr/sbin/mke2fs -q -t ext4 -L debian -E assume_storage_prezeroed=1 $disk_node
+# nothing is lost if this guest is stopped: the build begins again
+mount -t ext4 -o noatime,nobarrier,data=writeback $disk_node $root
+
+echo "auberge: unpacking" >&3
+unpack $root < /etc/packages.essential
+mkdir -p $root/dev $root/proc $root/sys $root/mnt
+mount --bind /dev $root/dev
+mount --bind /proc $root/proc
+mount --bind /sys $root/sys
+mount --bind /mnt $root/mnt
+: > $root/var/lib/dpkg/status
+: > $root/var/lib/dpkg/available
+printf '#!/bin/sh\nexit 101\n' > $root/usr/sbin/policy-rc.d
+chmod 755 $root/usr/sbin/policy-rc.d
+
+echo "auberge: installing" >&3
+configure /etc/packages.essential
+configure /etc/packages.others
+chroot $root /usr/bin/dpkg --audit > /audit
+if [ -s /audit ]; then cat /audit; false; fi
+chroot $root /usr/bin/passwd -d root
+cp -a /etc/after/. $root
+rm $root/usr/sbin/policy-rc.d
+# one terminal, one login: there is no screen, and hvc0 is another way to the terminal of ttyS0
+for unit in serial-getty@hvc0 getty@tty1 getty-static; do
+    ln -sf /dev/null $root/etc/systemd/system/$unit.service
+done
+# spares each boot what systemd does after an update (systemd-update-done.service(8))
+chroot $root /usr/lib/systemd/systemd-update-done
+
+echo "auberge: finishing" >&3
+# a computer of its own each time
+: > $root/etc/machine-id
+rm -f $root/var/lib/dbus/machine-id $root/var/lib/systemd/random-seed
+rm -f $root/var/log/*.log $root/var/log/apt/* $root/var/lib/dpkg/*-old $root/var/cache/debconf/*-old
+umount $root/dev $root/proc $root/sys $root/mnt
+fstrim $root
+umount $root
+chroot /tools /usr/sbin/e2fsck -f -n $disk_node
+if dmesg | grep 'I/O error\|EXT4-fs error\|EXT4-fs warning'; then false; fi
+"""
+
+INIT = r"""#!/bin/sh
+# Finds the root disk, `root=` on the kernel's command line, and starts Debian's own init from it.
+
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+modprobe virtio_mmio
+modprobe -aq $(cat /sys/bus/virtio/devices/*/modalias 2>/dev/null)
+modprobe -a crc32c_generic ext4
+
+read -r cmdline < /proc/cmdline
+root=/dev/vda mode=ro init=/sbin/init
+for word in $cmdline; do
+    case $word in
+    root=*) root=${word#root=} ;;
+    init=*) init=${word#init=} ;;
+    rw | ro) mode=$word ;;
+    esac
+done
+case $root in
+*=*) root=$(findfs "$root") ;;
+esac
+if ! mount -t ext4 -o "$mode" "$root" /root; then
+    echo "initramfs: $root: no ext4 file system; name the root disk with root= on --append"
+    # SiFive test device: "fail", with status 1
+    devmem 0x100000 32 $((1 << 16 | 0x3333))
+    poweroff -f
+fi
+mount --move /proc /root/proc
+mount --move /sys /root/sys
+mount --move /dev /root/dev
+exec switch_root /root "$init"
+"""
+
+HOSTS = """127.0.0.1 localhost
+127.0.1.1 debian
+::1 localhost ip6-localhost ip6-loopback
+ff02::1 ip6-allnodes
+ff02::2 ip6-allrouters
+"""
+
+FSTAB = """# <file system> <mount point> <type> <options> <dump> <pass>
+/dev/vda / ext4 rw,errors=remount-ro 0 1
+"""
+
+INTERFACES = """# interfaces(5); a network device is brought up when there is one
+source /etc/network/interfaces.d/*
+
+auto lo
+iface lo inet loopback
+
+allow-hotplug eth0
+iface eth0 inet dhcp
+"""
