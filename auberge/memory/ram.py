@@ -27,6 +27,7 @@ class Ram:
     """
 
     def __init__(self, base: int, size: int) -> None:
+        self.fd = -1
         if size <= 0 or size % PAGE or base % PAGE:
             raise ValueError(f"RAM of {size:#x} bytes at {base:#x} is not a whole number of pages")
         self.base, self.size = base, size
@@ -64,4 +65,13 @@ class Ram:
         self.view.release()
         del self._pin
         self._map.close()
-        os.close(self.fd)
+        self._close_fd()
+
+    def _close_fd(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        """One that is forgotten without `close` keeps no descriptor: its mapping goes by itself."""
+        self._close_fd()

@@ -4,6 +4,7 @@ import os
 import select
 import socket
 import threading
+from collections.abc import Sequence
 
 from auberge.machine.debug.debugger import Debugger
 from auberge.machine.debug.packets import Event, Interrupt, Packet, Receiver, Repeat, frame
@@ -20,6 +21,20 @@ BEGINNINGS = b"+-$\x03"
 
 PATIENCE = 5.0
 """Seconds that a client may take to read what it asked for."""
+
+
+def readable(
+    sources: Sequence[socket.socket | int], seconds: float | None
+) -> list[socket.socket | int]:
+    """Those of `sources` that can be read, after at most `seconds`; None waits for one.
+
+    By poll(2): a process with many machines has descriptors that are too large for select(2).
+    """
+    poll = select.poll()
+    for source in sources:
+        poll.register(source, select.POLLIN)
+    ready = {fd for fd, _ in poll.poll(None if seconds is None else 1000 * seconds)}
+    return [s for s in sources if (s if isinstance(s, int) else s.fileno()) in ready]
 
 
 class Server:
@@ -84,7 +99,7 @@ class Server:
             if self._client is not None and not self._attaching:
                 sources.append(self._client)
             wait = AGAIN if self.debugger.insisting else None
-            ready, _, _ = select.select(sources, [], [], wait)
+            ready = readable(sources, wait)
             self.debugger.insist()
             if self._heard in ready:
                 os.read(self._heard, CHUNK)
@@ -128,7 +143,7 @@ class Server:
 
     def _receive(self, client: socket.socket) -> None:
         """Do all that the client has sent; it may be gone then."""
-        while self._client is client and select.select([client], [], [], 0)[0]:
+        while self._client is client and readable([client], 0):
             try:
                 data = client.recv(CHUNK)
             except OSError:
