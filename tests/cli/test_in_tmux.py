@@ -56,7 +56,9 @@ def kernel(tmp_path):
 def test_keys_echo_and_the_terminal_is_put_back(tmux, kernel, tmp_path):
     before, after = tmp_path / "before", tmp_path / "after"
     auberge = f"{sys.executable} -m auberge.cli.main boot --engine reference --kernel {kernel}"
-    tmux.type(f"PS1=; clear; stty -g > {before}; {auberge}; stty -g > {after}; echo done", "Enter")
+    # An empty line, since the last of what was typed may be echoed only now.
+    then = f"stty -g > {after}; echo; echo done"
+    tmux.type(f"PS1=; clear; stty -g > {before}; {auberge}; {then}", "Enter")
     tmux.expect("E")
     tmux.type("hello", "C-c", "C-z", "C-a", "a", "C-a", "h")
     tmux.expect("Ctrl-A X       leave: stop the guest")
