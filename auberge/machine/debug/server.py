@@ -140,6 +140,10 @@ class Server:
         if self.debugger.running:
             self._attaching = True
             self.debugger.interrupt()
+        elif (news := self.debugger.news()) is not None:
+            # It stopped since `_look`, for the client before: no news to this one, which will ask.
+            self._stub.stop_reply(news)
+            self.debugger.clear()
 
     def _receive(self, client: socket.socket) -> None:
         """Do all that the client has sent; it may be gone then."""
