@@ -11,7 +11,7 @@ RNE, _RTZ, RDN, RUP, RMM = range(5)
 def to_integer(fmt: int, a: Bits, rm: Bits, width: int, is_signed: bool) -> tuple[Bits, Bits]:
     """The `fmt`-bit float `a` as a `width`-bit integer, and the 5 flags.
 
-    Out of range, infinities and NaNs saturate and raise NV alone (Volume I, 11.7, table 11.1).
+    Out of range, infinities and NaNs saturate and raise NV alone (Volume I, 20240411, 20.7).
     """
     fraction, exponent_bits = (52, 11) if fmt == 64 else (23, 8)
     bias = (1 << exponent_bits - 1) - 1

@@ -17,7 +17,7 @@ ARITHMETIC = {"add": ("fadd", 2), "sub": ("fsub", 2), "mul": ("fmul", 2), "div":
 
 
 def _canonical(fmt: int) -> str:
-    """Every NaN result is the canonical one (Volume I, 11.3)."""
+    """Every NaN result is the canonical one (Volume I, 20240411, 20.3)."""
     _, fraction, exponent = TYPES[fmt]
     infinity = ((1 << exponent) - 1) << fraction
     return f"""%r = bitcast {TYPES[fmt][0]} %z to i{fmt}

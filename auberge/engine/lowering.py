@@ -524,7 +524,7 @@ class Trace(EngineHart):
 
 
 def _no_product(fmt: int, a: Bits, b: Bits) -> Bits:
-    """Infinity times zero: invalid even if a quiet NaN is added (11.6), unlike on some hosts."""
+    """Infinity times zero: invalid even if a quiet NaN is added (20.6), unlike on some hosts."""
     low, infinity = fmt - 2, (0x7FF << 52 if fmt == 64 else 0xFF << 23)
 
     def is_infinite(v: Bits) -> Bits:

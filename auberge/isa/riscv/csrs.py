@@ -276,7 +276,7 @@ pmpcfg2 = Csr("pmpcfg2", 0x3A2, writable=0x9F * EVERY_BYTE, legal=_pmpcfg_is_leg
 pmpaddr = [Pmpaddr(index) for index in range(PMP_ENTRIES)]
 
 
-# -- floating point (Volume I, 11.2) ------------------------------------------------------------
+# -- floating point (Volume I, 20.2) ------------------------------------------------------------
 class Fflags(Csr):
     """The flags are those in the cell and those that the host's FPU still holds."""
 
