@@ -373,7 +373,8 @@ host:
 
 # Run the hart. If a device has answered, the access that asked is executed again, and gets it; then
 # what was left of its slice goes on, or none of it if somebody calls. With a new slice for each
-# access, a guest that does little else would never look up.
+# access, a guest that does little else would never look up. Likewise after a breakpoint that is to
+# be passed: nothing comes before its instruction.
 RUN = f"""
 define void @run(ptr %st) #0 {{
     call void @fpu_enter(ptr %st)
@@ -384,12 +385,19 @@ define void @run(ptr %st) #0 {{
     put left, 0
     %bank = bank
     %answered = get answered
-    %resumes = icmp ne i64 %answered, 0
+    %is_answered = icmp ne i64 %answered, 0
+    %pc = get pc
+    %odd = or i64 %pc, 1
+    %passed = get passed
+    %passes = icmp eq i64 %passed, %odd
+    put passed, 0
+    %resumes = or i1 %is_answered, %passes
     br i1 %resumes, label %resume, label %plain
 plain:
     call preserve_nonecc void @stop(ptr %st, ptr null, i64 0, i64 0, ptr %bank)
     ret void
 resume:
+    put passed, %odd
     %attention = get attention
     %calm = icmp eq i64 %attention, 0
     %is_rest = icmp ugt i64 %rest, {ACCESS}
@@ -400,7 +408,8 @@ resume:
     %record = get resume_record
     %bias = get resume_bias
     %is_known = icmp ne i64 %record, 0
-    br i1 %is_known, label %again, label %refetch
+    %is_same = and i1 %is_answered, %is_known
+    br i1 %is_same, label %again, label %refetch
 again:
     %rec = inttoptr i64 %record to ptr
     %f = load ptr, ptr %rec

@@ -33,6 +33,7 @@ INTERNAL = (
     "clock_gettime", "memcmp",
     "local", "outcome", "scratch", "misses", "timespec_s", "timespec_ns", "host_fpu", "our_fpu",
     "breakpoints", "breakpoint_count", "debug_page", "watching",  # set while one debugs
+    "passed",  # pc | 1: execute what is there, be there a breakpoint
     *(f"watch{n}_{field}" for n in range(WATCHES) for field in Watch._fields),
     *(f"key{bank}_{word}" for bank in range(BANKS) for word in range(KEY_WORDS)),
 )  # fmt: skip
@@ -151,6 +152,7 @@ class HartState:
         """Note what an engine's `debug` is given, instead of what was; raises ValueError."""
         if len(watches) > WATCHES:
             raise ValueError(f"{len(watches)} ranges to watch; at most {WATCHES} are possible")
+        self["passed"] = 0
         self.breakpoints = frozenset(breakpoints)
         self._breakpoints = (ctypes.c_uint64 * len(self.breakpoints))(*self.breakpoints)
         self["breakpoints"] = ctypes.addressof(self._breakpoints)
@@ -159,6 +161,10 @@ class HartState:
             watch = watches[n] if n < len(watches) else Watch(0, 0, 0)
             for field, value in zip(Watch._fields, watch, strict=True):
                 self[f"watch{n}_{field}"] = value
+
+    def pass_breakpoint(self) -> None:
+        """Have the next run begin with the instruction at pc, whatever stops or interrupts here."""
+        self["passed"] = self["pc"] | 1
 
     def visible(self) -> dict[str, int]:
         """Everything architectural, by name: for comparing two harts."""
