@@ -93,7 +93,15 @@ class Debian:
 
     def digest(self) -> str:
         return digest_of(
-            "cpio", "deb", "debian", "debian_files", "iso9660", "kernel", "modules", "tiny"
+            "cpio",
+            "deb",
+            "debian",
+            "debian_files",
+            "iso9660",
+            "kernel",
+            "modules",
+            "shared_folders",
+            "tiny",
         )
 
     def choose(self, apt: Apt) -> Chosen:

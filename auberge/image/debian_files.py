@@ -3,6 +3,8 @@
 Both scripts are the first process of an initramfs with busybox; neither is in the installed system.
 """
 
+from auberge.image.shared_folders import MOUNT_FOLDERS
+
 INSTALL = r"""#!/bin/sh
 # Installs Debian on the disk that can be written, from the packages on the one that cannot.
 # What it prints on the console is read by the build: `auberge: STAGE`, dpkg's `status:` lines (see
@@ -98,15 +100,20 @@ chroot /tools /usr/sbin/e2fsck -f -n $disk_node
 if dmesg | grep 'I/O error\|EXT4-fs error\|EXT4-fs warning'; then false; fi
 """
 
-INIT = r"""#!/bin/sh
+INIT = (
+    r"""#!/bin/sh
 # Finds the root disk, `root=` on the kernel's command line, and starts Debian's own init from it.
 
 export PATH=/bin
+"""
+    + MOUNT_FOLDERS
+    + r"""
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 modprobe virtio_mmio
 modprobe -aq $(cat /sys/bus/virtio/devices/*/modalias 2>/dev/null)
+[ -e /sys/bus/virtio/drivers/9pnet_virtio ] && modprobe 9p
 modprobe -a crc32c_generic ext4
 
 read -r cmdline < /proc/cmdline
@@ -130,8 +137,10 @@ fi
 mount --move /proc /root/proc
 mount --move /sys /root/sys
 mount --move /dev /root/dev
+mount_folders /root
 exec switch_root /root "$init"
 """
+)
 
 HOSTS = """127.0.0.1 localhost
 127.0.1.1 debian

@@ -16,7 +16,7 @@ from auberge.refusal import Refusal
 BUSYBOX = "busybox-static"
 BASE = "base-files"
 
-MODULES = ("virtio_mmio", "virtio_blk", "virtio_rng", "virtio_net")
+MODULES = ("virtio_mmio", "virtio_blk", "virtio_rng", "virtio_net", "9p", "9pnet_virtio")
 """The board's drivers that Debian's kernel has as modules; its virtio console is built in."""
 
 APPLETS = re.compile(rb"(?<![\w.\[\]+-])\[\0\[\[\0(?:[\w.+-]+\0)+")
@@ -43,7 +43,7 @@ class Tiny:
     architectures = ("riscv64",)
 
     def digest(self) -> str:
-        return digest_of("cpio", "kernel", "modules", "tiny", "tiny_files")
+        return digest_of("cpio", "kernel", "modules", "shared_folders", "tiny", "tiny_files")
 
     def choose(self, apt: Apt) -> Chosen:
         kernel = apt.dependency(METAPACKAGE, "linux-image-")
