@@ -132,7 +132,7 @@ class _Flow:
         connection = self.connection
         if self._broken:
             connection.abort()
-        connection.flush()
+        connection.acknowledge()
         if connection.closed:
             self._flows.drop(self)
             return
