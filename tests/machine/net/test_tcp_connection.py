@@ -271,6 +271,14 @@ def test_half_closed_by_the_host():
     assert guest.said()[-1] == (2, 1010, ACK, b"")
 
 
+def in_mid_connection():
+    """The first answer after the handshake is at once: it tells of the whole window."""
+    guest = ByHand()
+    guest.send(1001, 1, ACK, b"first")
+    assert acknowledged(guest) == [1006]
+    return guest
+
+
 def acknowledged(guest):
     guest.connection.acknowledge()
     said, guest.out = guest.out, []
@@ -279,41 +287,41 @@ def acknowledged(guest):
 
 def test_the_acknowledgement_of_little_waits_a_moment():
     """So that Nagle's algorithm in the guest gathers what a program writes in small pieces."""
-    guest = ByHand()
-    guest.send(1001, 1, ACK, b"little")
+    guest = in_mid_connection()
+    guest.send(1006, 1, ACK, b"little")
     assert acknowledged(guest) == []
     assert guest.connection.deadline == ACK_DELAY
     guest.time = ACK_DELAY / 2
-    guest.send(1007, 1, ACK, b"more")
+    guest.send(1012, 1, ACK, b"more")
     assert acknowledged(guest) == []
     assert guest.connection.deadline == ACK_DELAY  # it is not put off again
     guest.time = ACK_DELAY
     guest.connection.tick()
-    assert [ack for _, ack, *_ in guest.out] == [1011]
+    assert [ack for _, ack, *_ in guest.out] == [1016]
     assert guest.connection.deadline is None
 
 
 def test_the_acknowledgement_of_a_whole_segment_does_not_wait():
-    guest = ByHand()
-    guest.send(1001, 1, ACK, bytes(1000))
+    guest = in_mid_connection()
+    guest.send(1006, 1, ACK, bytes(1000))
     assert acknowledged(guest) == []
-    guest.send(2001, 1, ACK, bytes(460))
-    assert acknowledged(guest) == [2461]
+    guest.send(2006, 1, ACK, bytes(460))
+    assert acknowledged(guest) == [2466]
     assert guest.connection.deadline is None
 
 
 def test_the_acknowledgement_of_an_end_does_not_wait():
-    guest = ByHand()
-    guest.send(1001, 1, ACK | FIN, b"bye")
-    assert acknowledged(guest) == [1005]
+    guest = in_mid_connection()
+    guest.send(1006, 1, ACK | FIN, b"bye")
+    assert acknowledged(guest) == [1010]
 
 
 def test_an_answer_carries_the_acknowledgement():
-    guest = ByHand()
-    guest.send(1001, 1, ACK, b"question")
+    guest = in_mid_connection()
+    guest.send(1006, 1, ACK, b"question")
     assert acknowledged(guest) == []
     guest.connection.supply(b"answer")
-    assert acknowledged(guest) == [1009]
+    assert acknowledged(guest) == [1014]
     guest.time = 1.1 * ACK_DELAY
     guest.connection.tick()
     assert guest.out == []
