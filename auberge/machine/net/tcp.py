@@ -64,8 +64,8 @@ class Connection:
     __slots__ = (
         "state", "inbox", "ended", "ack_due", "aborted", "_emit", "_deliver", "_room", "_now",
         "_mtu", "_mss", "_window", "_scale", "_our_scale", "_una", "_nxt", "_max", "_rcv_nxt",
-        "_edge", "_out", "_out_ended", "_fin_acked", "_timeout", "_tries", "_duplicates", "_recover",
-        "_first", "_told", "_acked", "_ack_at", "_resend_at",
+        "_edge", "_out", "_out_ended", "_fin_acked", "_timeout", "_tries", "_duplicates",
+        "_recover", "_first", "_told", "_acked", "_ack_at", "_resend_at",
     )  # fmt: skip
 
     def __init__(
