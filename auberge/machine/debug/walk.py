@@ -17,18 +17,11 @@ from auberge.isa.hart import FETCH, LOAD, STORE, ZERO
 from auberge.isa.riscv.csrs import PRIV, menvcfg, mstatus
 from auberge.isa.riscv.rv64 import rv64
 from auberge.isa.spec import Cell, Csr, Part
+from auberge.machine.debug.causes import cause_name
 from auberge.machine.debug.translation import LEVELS
 from auberge.memory.ram import PAGE, Ram
 
 MODES = {0: "Bare", 8: "Sv39", 9: "Sv48", 10: "Sv57"}  # Volume II, 4.1.11, table 4.4
-CAUSES = {
-    1: "instruction access fault",
-    5: "load access fault",
-    7: "store access fault",
-    12: "instruction page fault",
-    13: "load page fault",
-    15: "store page fault",
-}  # table 3.6
 NAPOT = 1 << 63
 NAPOT_SIZE = 1 << 16  # chapter 5, Svnapot, table 5.1: the only size
 EMPTY = (1 << 64) - 1  # the tag of a TLB entry that holds nothing, and the key of a free bank
@@ -65,7 +58,7 @@ class Fault(NamedTuple):
     @property
     def name(self) -> str:
         """What the manual calls it."""
-        return CAUSES[self.cause]
+        return cause_name(self.cause)
 
 
 class Cached(NamedTuple):
