@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
             print(
                 f"auberge: GDB can connect: target remote {machine.gdb(args.gdb)}", file=sys.stderr
             )
-        with terminal.serving(as_guest(machine)):
+        with terminal.serving(as_guest(machine), args.timeout):
             outcome = machine.run(timeout=args.timeout)
         if args.stats:
             print("\n".join(machine.statistics().lines()), file=sys.stderr)
