@@ -25,6 +25,7 @@ from auberge.refusal import Refusal
 
 if TYPE_CHECKING:
     from auberge.machine.debug.server import Server
+    from auberge.machine.share.shares import Shares
 
 Path = str | os.PathLike[str]
 
@@ -97,8 +98,10 @@ class Machine:
         keys: bool,
         network: Network | None,
         counts: Counts,
+        shares: "Shares | None",
     ) -> None:
         self._machine = machine
+        self._shares = shares
         self._disks = disks
         self._network = network
         self._counts = counts
@@ -122,6 +125,7 @@ class Machine:
         measured: bool = False,
         net: str = "none",
         ports: Sequence[str] = (),
+        volumes: Sequence[str] = (),
     ) -> "Machine":
         """A RISC-V machine like QEMU's `virt`, ready to run; raises Refusal for what cannot be.
 
@@ -134,7 +138,8 @@ class Machine:
         world, as a program of this user sees it, without this host) or "user,host-loopback"
         (10.0.2.2 is the host's 127.0.0.1). `ports` are "HOST:GUEST" or "ADDRESS:HOST:GUEST",
         perhaps with "/udp": ports of the host, of 127.0.0.1 unless another is named, that lead to
-        the guest's.
+        the guest's. `volumes` are "HOST:GUEST" or "HOST:GUEST:ro": folders of the host that our
+        images mount at GUEST; other guests find them by 9P, with GUEST or "GUEST:ro" as the tag.
         """
         if not 1 <= cpus <= MOST_HARTS:
             raise Refusal(f"cpus: {cpus} is not possible; choose 1 to {MOST_HARTS}")
@@ -143,9 +148,7 @@ class Machine:
         if icount and net != "none":
             raise Refusal("icount: a network cannot be repeated exactly; use net none")
         _check_append(append)
-        most_disks = MOST_DISKS - (net != "none")
-        if len(disks) > most_disks:
-            raise Refusal(f"disks: there are {len(disks)}; at most {most_disks} are possible")
+        _check_slots(len(disks), net != "none", len(volumes))
         configuration = inner.Configuration(
             os.fspath(kernel),
             None if initrd is None else os.fspath(initrd),
@@ -164,15 +167,17 @@ class Machine:
         opened: list[Disk] = []
         network = make_network(net, ports, os.urandom)
         counts = Counts()
+        shares: Shares | None = None
 
         def devices() -> list[VirtioDevice]:
             blocks = [Block(disk, f"disk{n}") for n, disk in enumerate(opened)]
             nics = [] if network is None else [Net(MAC, network, counts, time.perf_counter_ns)]
-            return [*blocks, *nics]
+            return [*blocks, *nics, *([] if shares is None else shares.devices())]
 
         try:
             for disk in disks:
                 opened.append(_open_disk(os.fspath(disk)))
+            shares = _open_shares(volumes)
             machine = inner.Machine(
                 configuration,
                 kind,
@@ -183,10 +188,12 @@ class Machine:
         except BaseException:
             if network is not None:
                 network.close()
+            if shares is not None:
+                shares.close()
             for each in opened:
                 each.close()
             raise
-        return cls(machine, opened, console is None, network, counts)
+        return cls(machine, opened, console is None, network, counts, shares)
 
     def run(self, until: str | None = None, timeout: float | None = None) -> Outcome:
         """Run until the guest ends, prints `until`, or `timeout` seconds pass; say which.
@@ -250,7 +257,8 @@ class Machine:
     def statistics(self) -> Statistics:
         """What was counted so far."""
         network = {} if self._network is None else self._counts.as_dict()
-        return self._machine.statistics()._replace(network=network)
+        folders = {} if self._shares is None else self._shares.counts.as_dict()
+        return self._machine.statistics()._replace(network=network, folders=folders)
 
     def close(self) -> None:
         """End the machine, and give back its memory and disks."""
@@ -265,6 +273,8 @@ class Machine:
         if self._network is not None:
             self._network.close()
             self._network = None
+        if self._shares is not None:
+            self._shares.close()
 
     def __enter__(self) -> "Machine":
         return self
@@ -310,6 +320,17 @@ def repeatable_entropy() -> Callable[[int], bytes]:
     return entropy
 
 
+def _check_slots(disks: int, network: bool, folders: int) -> None:
+    if disks + network + folders <= MOST_DISKS:
+        return
+    if folders:
+        raise Refusal(
+            f"volumes: {folders} folders, {disks} disks and {'a' if network else 'no'} network;"
+            f" at most {MOST_DISKS} such devices are possible, so share a folder above several"
+        )
+    raise Refusal(f"disks: there are {disks}; at most {MOST_DISKS - network} are possible")
+
+
 def _check_append(append: str) -> None:
     try:
         size = len(append.encode())
@@ -329,6 +350,14 @@ def _open_disk(disk: str) -> Disk:
     if comma and option in modes:
         return open_disk(path, modes[option])
     return open_disk(disk)
+
+
+def _open_shares(volumes: Sequence[str]) -> "Shares | None":
+    if not volumes:
+        return None
+    from auberge.machine.share.shares import Shares  # not on the way of every boot
+
+    return Shares(volumes)
 
 
 def _to_stdout(data: bytes) -> None:

@@ -157,6 +157,10 @@ class Session:
         self._fids = {each.fid: self._restored(each) for each in state.fids}
         self.msize = state.msize
 
+    def close(self) -> None:
+        """Give back all descriptors but the folder's own."""
+        self.restore(RESET)
+
     def _restored(self, state: FidState) -> Fid:
         try:
             descriptor = self._found(state)
