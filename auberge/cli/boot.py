@@ -47,6 +47,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "-p", metavar="[ADDRESS:]HOST:GUEST[/udp]", dest="ports", action="append", default=[],
         help="lead a port of this host, of 127.0.0.1 unless ADDRESS is given, to one of the guest",
     )  # fmt: skip
+    add(
+        "-v", metavar="HOST:GUEST[:ro]", dest="volumes", action="append", default=[],
+        help="share a folder of this host with the guest, whose init mounts it at GUEST",
+    )  # fmt: skip
     add("--timeout", metavar="SECONDS", type=seconds, help="end with status 124 after that long")
     add("--icount", action="store_true", help="instructions are the clock: runs repeat exactly")
     add("--dumpdtb", metavar="FILE", help="write the device tree and do not boot")
@@ -83,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
             measured=args.stats,
             net=args.net or ("none" if args.icount else "user"),
             ports=args.ports,
+            volumes=args.volumes,
         )
     with machine:
         if args.dumpdtb is not None:
