@@ -201,6 +201,11 @@ more:
 """
 
 # Look up: the instructions so far are counted; requests, timers, interrupts; the next slice.
+#
+# Asking: another thread writes what it asks about, then the request, then `attention`. Here each is
+# cleared first and then looked into, with a fence between. Without it the clearing could wait in
+# the store buffer while loads that follow go ahead: a second one who asks meanwhile would see his
+# request cleared, so served, by a hart that has read what was there before.
 ATTEND = f"""
 handler @attend {{
     put attention, 0
@@ -227,6 +232,7 @@ posted:
     br i1 %is_posted, label %post, label %sfence
 post:
     put posted_ssip, 0
+    fence seq_cst       ; the guest reads what the interrupt is about after that
     %mip = get mip
     %with_ssip = or i64 %mip, {SSIP}
     put mip, %with_ssip
@@ -237,6 +243,7 @@ sfence:
     br i1 %flushes, label %flush, label %fence_i
 flush:
     put request_sfence, 0
+    fence seq_cst       ; tables are walked after that
     call preserve_mostcc void @flush_all(ptr %st)
     br label %fence_i
 fence_i:
@@ -245,6 +252,7 @@ fence_i:
     br i1 %forgets, label %forget, label %time
 forget:
     put request_fence_i, 0
+    fence seq_cst       ; code is compared with memory after that
     call preserve_mostcc void @forget_code(ptr %st)
     br label %time
 time:
