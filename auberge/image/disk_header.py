@@ -215,9 +215,7 @@ def check_vhdx(path: str, read: Read) -> Shape:
 
 
 def _check_vhdx(path: str, read: Read) -> Shape:
-    headers = [
-        _VHDX_HEADER.unpack(read(at, _VHDX_HEADER.size)) for at in (_KIB64, 2 * _KIB64)
-    ]
+    headers = [_VHDX_HEADER.unpack(read(at, _VHDX_HEADER.size)) for at in (_KIB64, 2 * _KIB64)]
     # The library chooses the same: the newer by sequence number.
     signature, _, _, log = headers[0] if headers[0][2] > headers[1][2] else headers[1]
     if signature != b"head":

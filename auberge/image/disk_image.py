@@ -7,6 +7,7 @@ of the disk.
 """
 
 import os
+import stat
 from collections.abc import Callable, Sequence
 from errno import EINVAL, EIO
 from functools import lru_cache, partial
@@ -39,14 +40,16 @@ NO_PARENT = "ffffffff"
 
 
 class DiskImage:
-    """A disk of `size` bytes inside an image's files, last written at `mtime_ns`. To be closed."""
+    """A disk of `size` bytes in the files of an image, last written at `mtime_ns`; to be closed."""
 
     __slots__ = ("path", "size", "mtime_ns", "_extents", "_files", "_pieces", "_most")
 
-    def __init__(self, path: str, extents: Sequence["Extent"], files: Sequence["ImageFile"]) -> None:
+    def __init__(
+        self, path: str, extents: Sequence["Extent"], files: Sequence["ImageFile"]
+    ) -> None:
         self.path = path
         self.size = sum(extent.shape.size for extent in extents)
-        self.mtime_ns = max(os.fstat(file.fd).st_mtime_ns for file in files)
+        self.mtime_ns = max(file.mtime_ns for file in files)
         self._files = files
         self._extents: list[tuple[int, Extent]] = []
         start = 0
@@ -111,14 +114,19 @@ class Extent(NamedTuple):
 
 
 class ImageFile:
-    """The bytes of file `fd` to a library that wants a file object, `most` bytes at a time."""
+    """The bytes of file `fd` to a library that wants a file object, `most` bytes at a time.
 
-    __slots__ = ("fd", "size", "most", "_at")
+    `mtime_ns` is 0 for a block device, whose node does not say when its contents changed.
+    """
+
+    __slots__ = ("fd", "size", "most", "mtime_ns", "_at")
 
     def __init__(self, fd: int, most: int = MOST_TABLE) -> None:
         self.fd = fd
         self.size = os.lseek(fd, 0, os.SEEK_END)
         self.most = most
+        status = os.fstat(fd)
+        self.mtime_ns = status.st_mtime_ns if stat.S_ISREG(status.st_mode) else 0
         self._at = 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

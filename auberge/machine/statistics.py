@@ -17,6 +17,7 @@ class Statistics(NamedTuple):
     accesses: dict[str, int] = {}
     network: dict[str, int] = {}
     folders: dict[str, int] = {}
+    disks: dict[str, int] = {}
 
     def plus(self, counted: dict[str, int]) -> "Statistics":
         """With what an engine counted."""
@@ -45,6 +46,9 @@ class Statistics(NamedTuple):
         packets = self.network.get("sent", 0) + self.network.get("received", 0)
         return _rows(self.network, "packet", packets)
 
+    def _disk_rows(self) -> list[tuple[str, str]]:
+        return _rows(self.disks, "request", self.disks.get("requests", 0))
+
     def _folder_rows(self) -> list[tuple[str, str]]:
         return _rows(self.folders, "request", self.folders.get("requests", 0))
 
@@ -60,6 +64,7 @@ class Statistics(NamedTuple):
             ("in Python", f"{self.python_ns / 1e9:,.3f} s"),
             *((f"exits {name}", f"{count:,}") for name, count in exits),
             *((f"accesses {name}", f"{count:,}") for name, count in accesses if count),
+            *((f"disks {name}", text) for name, text in self._disk_rows()),
             *((f"network {name}", text) for name, text in self._network_rows()),
             *((f"folders {name}", text) for name, text in self._folder_rows()),
         ]
