@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
@@ -15,8 +15,9 @@ from auberge.engine.exits import Watch, Watchpoint
 from auberge.machine import fdt
 from auberge.machine.bell import Bell
 from auberge.machine.boot import Places, place
-from auberge.machine.bus import Bus
+from auberge.machine.bus import Bus, Region
 from auberge.machine.console import Console
+from auberge.machine.device import Device, Line
 from auberge.machine.hooks import Call, Hooks
 from auberge.machine.kernel import Kernel, file_size, open_kernel, read_file
 from auberge.machine.outcome import (
@@ -35,7 +36,7 @@ from auberge.machine.service import Service
 from auberge.machine.statistics import Statistics
 from auberge.machine.until import Expected, Literal
 from auberge.machine.vcpu import STARTED, STOPPED, Measured, Vcpu
-from auberge.machine.virt import RAM, Virt, Wiring
+from auberge.machine.virt import RAM, ROM, Virt, Wiring
 from auberge.machine.virtio.device import VirtioDevice
 from auberge.machine.visits import Visits
 from auberge.memory.ram import Ram
@@ -61,15 +62,19 @@ EPOCH_NS = 1_700_000_000_000_000_000
 
 
 class Configuration(NamedTuple):
-    """What a machine is made of. Files are named; `memory` is in bytes."""
+    """What a machine is made of. Files are named; `memory` is in bytes.
 
-    kernel: str
+    There is a kernel, a firmware, or both.
+    """
+
+    kernel: str | None
     initrd: str | None = None
     append: str = ""
     memory: int = 512 << 20
     cpus: int = 1
     icount: bool = False
     measured: bool = False
+    firmware: str | None = None
 
 
 class Outside(NamedTuple):
@@ -96,6 +101,7 @@ class Machine:
         disks: Callable[[], Sequence[VirtioDevice]] = lambda: (),
         board: type[Virt] = Virt,
         services: Sequence[Service] = (),
+        devices: Mapping[int, Callable[[Line], Device]] | None = None,
     ) -> None:
         self.configuration = configuration
         self._engines = engines
@@ -103,6 +109,7 @@ class Machine:
         self._disks = disks
         self._make_board = board
         self._services = services
+        self._devices = devices or {}
         self._bell = Bell()
         self.lock = threading.Lock()  # of devices and hart states: see `_build`
         self._ending = threading.Lock()
@@ -132,7 +139,7 @@ class Machine:
         configuration = self.configuration
         ram = self.ram
         # Files first: whatever is wrong with them is said before anything else is made.
-        kernel = open_kernel(configuration.kernel, ram.base, ram.size)
+        programs, rom = self._open_programs()
         initrd_size = 0
         if configuration.initrd is not None:
             initrd_size = file_size(configuration.initrd)
@@ -140,7 +147,7 @@ class Machine:
                 raise Refusal(f"{configuration.initrd}: empty; give an initramfs")
         self._clock: Clock = InstructionClock() if configuration.icount else HostClock()
         self._paused_at: int | None = 0  # guest time, while it stands still as nothing runs
-        self._make_harts(kernel)
+        self._make_harts(programs[0])
         self._hooks.forget_harts()
         if any(self._debugged) or self._hooks.addresses:
             self._stop_at_addresses()
@@ -154,13 +161,27 @@ class Machine:
             lambda: self.end(Reset()),
         )
         self.board = self._make_board(self.vcpus, ram, self._clock, wiring, self._disks())
-        regions = self.board.regions()
+        self.board.add(self._devices)
+        regions = [*self.board.regions(), *rom]
         if configuration.measured:
             regions = [region.counted(self._accesses) for region in regions]
         self.bus = Bus(regions)
         self._sbi = Sbi(self.vcpus, ram, self.lock, self.console.put, self.board.typed, self.end)
-        self._set_paces(kernel)
-        self._load(kernel, initrd_size)
+        self._set_paces(programs[0])
+        self._load(programs, initrd_size)
+
+    def _open_programs(self) -> tuple[list[Kernel], list[Region]]:
+        """What is in RAM at first: where harts begin, then what that starts; and a ROM about it."""
+        firmware, kernel = self.configuration.firmware, self.configuration.kernel
+        base, size = self.ram.base, self.ram.size
+        if firmware is not None:
+            from auberge.machine.firmware import boot_rom, open_firmware  # for those who have one
+
+            programs = open_firmware(firmware, kernel, base, size)
+            return programs, [boot_rom(ROM, programs)]
+        if kernel is None:
+            raise Refusal("boot: neither a kernel nor a firmware; give one of them, or both")
+        return [open_kernel(kernel, base, size)], []
 
     def _build_again(self) -> None:
         """Reset. A machine that cannot be built again is off: half of it must not run."""
@@ -197,21 +218,24 @@ class Machine:
             for vcpu in self.vcpus:
                 vcpu.pace = paces[0] if len(paces) == 1 else Paces(paces)
 
-    def _load(self, kernel: Kernel, initrd_size: int) -> None:
+    def _load(self, programs: Sequence[Kernel], initrd_size: int) -> None:
         configuration, ram = self.configuration, self.ram
         seed = self._outside.entropy(SEED_SIZE)
         # Its size does not depend on where things are: addresses are of fixed size.
         size = len(self._tree(Places(0, 0, initrd_size), seed))
-        places = place(kernel, initrd_size, size, ram.base, ram.size)
+        places = place(programs[-1], initrd_size, size, ram.base, ram.size)
         self.device_tree = self._tree(places, seed)
-        kernel.load(ram)
+        for program in programs:
+            program.load(ram)
         if configuration.initrd:
             read_file(configuration.initrd, ram, places.initrd, initrd_size)
         ram.write(places.device_tree, self.device_tree)
         for vcpu in self.vcpus:
-            vcpu.hart["pc"] = kernel.entry
+            vcpu.hart["pc"] = programs[0].entry
             # boot.rst, "Register state": hartid and the device tree's address
             vcpu.hart.x[10], vcpu.hart.x[11] = vcpu.hartid, places.device_tree
+            if configuration.firmware is not None:
+                vcpu.hart.x[12] = ROM  # fw_dynamic.md: "passed via a2 register"
 
     def _tree(self, places: Places, seed: bytes) -> bytes:
         initrd = None
@@ -397,12 +421,16 @@ class Machine:
         For any thread but that of a hook. No access to a device is left half done.
         """
         with self._visits.visit():
-            if self._closed:
-                raise RuntimeError("the machine is closed")
+            self.check_open()
             for vcpu in self.vcpus:
                 while vcpu.hart["answered"]:
                     vcpu.execute(self, 1)
             yield
+
+    def check_open(self) -> None:
+        """Raise RuntimeError if there is no memory any more."""
+        if self._closed:
+            raise RuntimeError("the machine is closed")
 
     @property
     def visited(self) -> bool:

@@ -52,5 +52,8 @@ class Reached(NamedTuple):
     address: int
 
 
-Outcome = PoweredOff | Faulted | TimedOut | Paused | Printed | Reached | Reset | Broke
-KINDS = (PoweredOff, Faulted, TimedOut, Paused, Printed, Reached, Reset)  # for users of `auberge`
+Ending = PoweredOff | Faulted | TimedOut | Paused | Printed | Reached | Reset
+"""What users of `auberge` see."""
+
+Outcome = Ending | Broke
+KINDS = (PoweredOff, Faulted, TimedOut, Paused, Printed, Reached, Reset)
