@@ -10,7 +10,6 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import Section
 
 from auberge.machine.kernel import (
-    IMAGE_ALIGNMENT,
     Kernel,
     open_file,
     read_file,
@@ -36,12 +35,12 @@ class Segment(NamedTuple):
     virtual: int
 
 
-def open_elf(path: str, base: int, size: int) -> Kernel:
+def open_elf(path: str, base: int, size: int, movable: int) -> Kernel:
     """An ELF file to be run in `size` bytes of RAM at `base`; raises Refusal.
 
     It runs in machine mode if it has a symbol `tohost` or starts at the beginning of RAM, as test
-    programs and firmware do; else it is a kernel for S-mode. A kernel linked for physical address
-    0, as Linux's vmlinux is, is moved to where its Image would go.
+    programs and firmware do; else it is a kernel for S-mode. A program linked for physical address
+    0, as Linux's vmlinux and position-independent ones are, goes to `movable`.
     """
     with open_file(path) as file:
         length = os.fstat(file.fileno()).st_size
@@ -57,7 +56,7 @@ def open_elf(path: str, base: int, size: int) -> Kernel:
             # Fields that nobody filled in honestly surface in pyelftools as almost any exception.
             raise Refusal(f"{path}: damaged ELF headers; get an undamaged copy") from None
     lowest, highest = segments[0].start, segments[-1].end
-    bias = base + IMAGE_ALIGNMENT - lowest if highest <= base else 0
+    bias = movable - lowest if highest <= base else 0
     for segment in segments:
         if not base <= segment.start + bias:
             raise Refusal(
@@ -69,6 +68,8 @@ def open_elf(path: str, base: int, size: int) -> Kernel:
     if entry & 1:
         raise Refusal(f"{path}: its entry {entry:#x} is odd, where no instruction is; rebuild it")
     physical = _physical(path, entry, segments)
+    if tohost is not None:
+        tohost += bias
     if tohost is not None and (tohost % 8 or not base <= tohost <= base + size - 8):
         raise Refusal(f"{path}: tohost at {tohost:#x} is not a word of RAM; link it for {base:#x}")
 
