@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from auberge.machine.debug.server import Server
     from auberge.machine.share.shares import Shares
+    from auberge.monitor.control import Control
 
 Path = str | os.PathLike[str]
 Text: TypeAlias = "str | bytes | re.Pattern[str] | re.Pattern[bytes]"
@@ -136,6 +137,7 @@ class Machine:
         self._counts = counts
         self._keys = keys
         self._gdb: Server | None = None
+        self._control: Control | None = None
         self._symbols: dict[str, int] | None = None
         self._matched = 0  # how much output `until` has looked at and found
         self.console = Console(self, machine.console)
@@ -158,6 +160,7 @@ class Machine:
         volumes: Sequence[str] = (),
         devices: Mapping[int, Callable[[Line], Device]] | None = None,
         firmware: Path | None = None,
+        name: str | None = None,
     ) -> "Machine":
         """A RISC-V machine like QEMU's `virt`, ready to run; raises Refusal for what cannot be.
 
@@ -176,7 +179,8 @@ class Machine:
         the guest's. `volumes` are "HOST:GUEST" or "HOST:GUEST:ro": folders of the host that our
         images mount at GUEST; other guests find them by 9P, with GUEST or "GUEST:ro" as the tag.
         `devices` are one's own: what makes each, at every boot, with its interrupt line, by the
-        physical address of its registers; they are in the device tree as well.
+        physical address of its registers; they are in the device tree as well. By its `name`, if it
+        has one, `auberge inspect` finds it.
 
         `firmware` is a raw binary or an ELF file that starts in machine mode where RAM begins, as
         with QEMU's `-bios`: OpenSBI, or U-Boot. The kernel, which may then be any binary that runs
@@ -235,7 +239,14 @@ class Machine:
             if opened is not None:
                 opened.close()
             raise
-        return cls(machine, opened, console is None, network, counts, shares)
+        made = cls(machine, opened, console is None, network, counts, shares)
+        if name is not None:
+            try:
+                made._control = _control(name, machine)
+            except BaseException:
+                made.close()
+                raise
+        return made
 
     def run(
         self, until: "Text | int | type[Reset] | None" = None, timeout: float | None = None
@@ -385,6 +396,9 @@ class Machine:
 
     def close(self) -> None:
         """End the machine, and give back its memory and disks."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
         if self._gdb is not None:
             self._gdb.debugger.pause()
             self._gdb.close()
@@ -407,6 +421,17 @@ class Machine:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _control(name: str, machine: inner.Machine) -> "Control":
+    from auberge.monitor.control import Control, Question
+
+    def inspect(question: Question) -> object:
+        from auberge.monitor.inspection import inspect  # imports the description of the ISA
+
+        return inspect(machine, question)
+
+    return Control(name, {"inspect": inspect})
 
 
 def _expected(until: "Text") -> Expected:

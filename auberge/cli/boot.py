@@ -60,6 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "-v", metavar="HOST:GUEST[:ro]", dest="volumes", action="append", default=[],
         help="share a folder of this host with the guest, whose init mounts it at GUEST",
     )  # fmt: skip
+    add("--name", metavar="NAME", help="what `auberge inspect` finds it by")
     add("--timeout", metavar="SECONDS", type=seconds, help="end with status 124 after that long")
     add("--icount", action="store_true", help="instructions are the clock: runs repeat exactly")
     add("--dumpdtb", metavar="FILE", help="write the device tree and do not boot")
@@ -99,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
             ports=args.ports,
             volumes=args.volumes,
             firmware=args.firmware,
+            name=args.name,
         )
     with machine:
         if args.dumpdtb is not None:
