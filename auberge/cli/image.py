@@ -63,13 +63,17 @@ def run_guest(job: Job) -> None:
     # only some builds need the machine, and most find the image in the cache
     from auberge.api.machine import Machine
 
+    def hear(data: bytes) -> None:
+        machine.console.send(job.hear(data))
+
     with Machine.virt(
         job.kernel,
         job.initrd,
         job.append,
         job.memory,
+        job.cpus,
         disks=job.disks,
-        console=job.hear,
+        console=hear,
     ) as machine:
         machine.run(until=job.until)
 

@@ -111,7 +111,7 @@ def _make(
     """Turn fetched packages into an image, then put it into its place in one step."""
     built = store.building_directory(image)
     try:
-        made = recipe.make(sources.chosen, built, computer, progress)
+        made = recipe.make(sources.chosen, built, sources.apt.directory, computer, progress)
     except BaseException:
         # it may be what filled the disk; after a kill, the next build does this
         store.clean(image)

@@ -50,7 +50,12 @@ class Tiny:
         return Chosen(apt.locate([kernel, BUSYBOX, BASE]), {}, apt.archive)
 
     def make(
-        self, chosen: Chosen, directory: str, computer: Computer | None, progress: Progress
+        self,
+        chosen: Chosen,
+        directory: str,
+        kept: str,
+        computer: Computer | None,
+        progress: Progress,
     ) -> Made:
         linux, program, base = (package.path for package in chosen.packages)
         progress(UNPACK, 0, 1)
