@@ -210,8 +210,9 @@ MASKED = (
 )
 """Units that do nothing for anybody on this machine, but take time."""
 
-NO_WIRELESS = """# dhcpcd asks every device whether it is a wireless one; there are none on this machine, and
-# loading cfg80211 to hear so takes longer than all else about the network.
+NO_WIRELESS = """\
+# dhcpcd asks whether a device is wireless. There are none on this machine, and to load
+# cfg80211, which would say so, takes longer than all else about the network.
 alias net-pf-16-proto-16-family-nl80211 off
 """
 

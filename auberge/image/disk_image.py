@@ -37,6 +37,7 @@ TABLES = 32 << 20
 
 FLAT_PIECE = 1 << 20
 NO_PARENT = "ffffffff"
+ACCESS = ("RW ", "RDONLY ", "NOACCESS ")
 
 
 class DiskImage:
@@ -266,15 +267,18 @@ def _vmdk_described(
     descriptor = DiskDescriptor.parse(text)
     if descriptor.attr.get("parentCID", NO_PARENT).lower() != NO_PARENT:
         raise elsewhere(path)
+    lines = text.split("\n")
+    if len(descriptor.extents) != sum(line.lstrip().startswith(ACCESS) for line in lines):
+        raise damaged(path, "an extent that is not described as one")
     extents = []
     for each in descriptor.extents:
         size = int(each.sectors) * SECTOR
         if each.type == "ZERO":
             extents.append(Extent(Shape(size, FLAT_PIECE), lambda offset, size: bytes(size)))
             continue
-        if each.type not in ("FLAT", "VMFS", "SPARSE"):
-            raise unsupported(path, f"has an extent of type {each.type}")
-        name = str(each.filename)
+        if each.type not in ("FLAT", "VMFS", "SPARSE") or each.access_mode == "NOACCESS":
+            raise unsupported(path, f"has an extent of type {each.access_mode} {each.type}")
+        name = str(each.filename or "")
         if not _is_own(os.path.basename(path), name):
             raise unsupported(
                 path, f"is described as partly in {name[:80]!r}, which is not named like it"
