@@ -50,7 +50,10 @@ QCOW2_LIES = {
         (36, ">I", 1 << 31),
         f"damaged: {1 << 31} level 1 entries for {len(DISK)} bytes" + DAMAGED,
     ),
-    "l1_nowhere": ((40, ">Q", 1 << 63), "damaged: EOFError: " + DAMAGED),
+    "l1_nowhere": (
+        (40, ">Q", 1 << 63),
+        "damaged: EOFError: Read 0 bytes, but expected 8" + DAMAGED,
+    ),
     "corrupt": ((72, ">Q", 2), "damaged: it is marked as corrupt" + DAMAGED),
     "data_file": ((72, ">Q", 4), f"has its data in another file, {ONLY_NAMED}; CONVERT"),
     "subclusters": ((72, ">Q", 16), "uses features (0x10) that are not read here; CONVERT"),
@@ -99,7 +102,10 @@ VMDK_LIES = {
     "huge_grains": ((20, "<Q", 1 << 20), f"damaged: grains of {1 << 20} sectors" + DAMAGED),
     "descriptor": ((36, "<Q", 1 << 50), f"damaged: a descriptor of {1 << 50} sectors" + DAMAGED),
     "tables": ((44, "<I", 0), "damaged: grain tables of 0 entries" + DAMAGED),
-    "directory": ((56, "<Q", 1 << 40), "damaged: EOFError: " + DAMAGED),
+    "directory": (
+        (56, "<Q", 1 << 40),
+        "damaged: EOFError: Read 0 bytes, but expected 4" + DAMAGED,
+    ),
 }
 
 
@@ -109,9 +115,17 @@ def test_a_vmdk_header_that_lies(tmp_path, lie):
     assert told(patched(make(tmp_path, "monolithic.vmdk"), change)) == text
 
 
-def test_a_vmdk_without_its_footer(tmp_path):
+def test_a_vmdk_whose_directory_is_told_at_its_end(tmp_path):
+    """As VMware streams them: GD_AT_END, a copy of the header, and a marker of the end."""
     path = make(tmp_path, "stream.vmdk")
-    os.truncate(path, path.stat().st_size - 1024)
+    header = path.read_bytes()[:512]
+    patched(path, (56, "<Q", (1 << 64) - 1))
+    whole = path.read_bytes()
+    path.write_bytes(whole + header + bytes(512))
+    image = opened(path)
+    assert read(image, 0, len(DISK)) == DISK
+    image.close()
+    path.write_bytes(whole)
     assert told(path) == "damaged: a footer that is none" + DAMAGED
 
 
@@ -144,9 +158,7 @@ def test_a_vmdk_extent_of_a_name_that_is_not_its_own(tmp_path, name):
     (tmp_path / "secret").write_bytes(b"secret")
     path = describe(tmp_path, f'RW 8 FLAT "{name}" 0')
     assert told(path) == (
-        f"is described as partly in {name[:80]!r}, which is not named like it; CONVERT"
-        if name
-        else "damaged: no extents, or an empty one" + DAMAGED
+        f"is described as partly in {name!r}, which is not named like it; CONVERT"
     )
 
 
@@ -162,7 +174,13 @@ def test_vmdk_descriptors_that_lie(tmp_path):
         f"is a difference to another file, {ONLY_NAMED}; CONVERT"
     )
     assert told(describe(tmp_path, 'RW 8 VMFSRAW "disk-flat.vmdk"')) == (
-        "has an extent of type VMFSRAW; CONVERT"
+        "has an extent of type RW VMFSRAW; CONVERT"
+    )
+    assert told(describe(tmp_path, 'NOACCESS 8 FLAT "disk-flat.vmdk" 0')) == (
+        "has an extent of type NOACCESS FLAT; CONVERT"
+    )
+    assert told(describe(tmp_path, flat.format(8, 0), "RW many FLAT")) == (
+        "damaged: an extent that is not described as one" + DAMAGED
     )
     with pytest.raises(Refusal) as refused:
         opened(describe(tmp_path, flat.format(8, 1)))
@@ -235,6 +253,7 @@ def test_a_truncated_image(tmp_path, name, size):
     image.close()
 
 
+@pytest.mark.slow
 def test_a_grain_that_unpacks_to_gigabytes(tmp_path):
     """A bomb: what is unpacked is bounded by how much may be read of it."""
     path = make(tmp_path, "stream.vmdk")
@@ -287,7 +306,7 @@ def test_a_file_object_of_bounded_reads(tmp_path):
     os.close(fd)
 
 
-MUTANTS = 250
+MUTANTS = 120
 NAMES = (
     "v3.qcow2", "v2.qcow2", "zlib.qcow2", "zstd.qcow2", "compressed_512.qcow2",
     "monolithic.vmdk", "stream.vmdk", "dynamic.vdi", "dynamic.vhdx",
