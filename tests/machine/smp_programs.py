@@ -58,6 +58,13 @@ remote_fence:               # a6: which; of all harts
     bnez a0, failed
     ret
 
+passed_when_checked:        # by the others, after the last change
+    la t0, checks
+    sd zero, (t0)
+    li t1, 2 * {harts}
+1:  ld t2, (t0)
+    bltu t2, t1, 1b
+    j passed
 failed:
     li a1, 1
     j off
@@ -91,6 +98,7 @@ seeds: .dword {seeds}
 counts: .dword 0, 0, 0, 0, 0, 0, 0, 0
 interrupts: .dword 0
 generation: .dword 0
+checks: .dword 0
 """
 
 STORM = """
@@ -278,14 +286,18 @@ PATCH = """
     sd s8, (s7)
     li t0, {rounds}
     bltu s8, t0, 1b
-    j passed
+    j passed_when_checked
 execute:
+    la s9, checks
+    li t1, 1
     la s7, generation
 1:  ld s8, (s7)
     fence r, r
     jal patched
-    bgeu a0, s8, 1b
+    bgeu a0, s8, 2f
     j failed
+2:  amoadd.d zero, t1, (s9)
+    j 1b
 
     .balign 4096
     .space {offset}
@@ -322,15 +334,19 @@ REMAP = """
     sd s8, (s7)
     li t0, {rounds}
     bltu s8, t0, 1b
-    j passed
+    j passed_when_checked
 look:
+    la s9, checks
+    li t1, 1
     la s7, generation
     li s6, 0x40000000
 1:  ld s8, (s7)
     fence r, r
     ld a0, (s6)
-    bgeu a0, s8, 1b
+    bgeu a0, s8, 2f
     j failed
+2:  amoadd.d zero, t1, (s9)
+    j 1b
 
     .balign 4096
 root: .dword 0, (middle >> 2) | 1, 0x80000000 >> 2 | 0xcf
