@@ -490,8 +490,8 @@ def _check_slots(disks: int, network: bool, folders: int) -> None:
         return
     if folders:
         raise Refusal(
-            f"volumes: {folders} folders, {disks} disks and {'a' if network else 'no'} network;"
-            f" at most {MOST_DISKS} such devices are possible, so share a folder above several"
+            f"volumes: {folders}, beside disks ({disks}) and networks ({int(network)});"
+            f" at most {MOST_DISKS} in all are possible, so share a folder above several"
         )
     raise Refusal(f"disks: there are {disks}; at most {MOST_DISKS - network} are possible")
 
