@@ -48,10 +48,13 @@ class Disks:
         if kind in self._said:
             return
         self._said.add(kind)
-        # A guest's terminal is raw: nobody adds the carriage return.
-        end = "\r\n" if sys.stderr is not None and sys.stderr.isatty() else "\n"
+        screen = sys.stderr
+        if screen is None:
+            return
         try:
-            print(f"auberge: {complaint(error)}", end=end, file=sys.stderr, flush=True)
+            # A guest's terminal is raw: nobody adds the carriage return.
+            end = "\r\n" if screen.isatty() else "\n"
+            print(f"auberge: {complaint(error)}", end=end, file=screen, flush=True)
         except (OSError, ValueError):  # nobody listens
             pass
 

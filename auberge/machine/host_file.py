@@ -84,6 +84,16 @@ class HostFile:
         for start in range(0, size, len(_ZEROES)):
             self.writev(offset + start, [memoryview(_ZEROES)[: size - start]])
 
+    def reserve(self, offset: int, size: int) -> None:
+        """Have the host set room aside for these bytes, which stay as they are."""
+        try:
+            os.posix_fallocate(self.fd, offset, size)
+        except OSError as error:
+            if error.errno == EOPNOTSUPP:  # not every C library makes do without the host's help
+                return
+            error.filename = self.path
+            raise
+
     def close(self) -> None:
         os.close(self.fd)
 

@@ -89,7 +89,7 @@ class Overlay:
     `fd` has a header made for `base`. Both belong to this object. Errors call the file `path`.
     """
 
-    __slots__ = ("size", "_base", "_file", "_data", "_map", "_dirty")
+    __slots__ = ("size", "_base", "_file", "_data", "_map", "_dirty", "_reserved")
 
     read_only = False
 
@@ -101,6 +101,7 @@ class Overlay:
         self._map = bytearray(_map_size(base.size))  # bit n: block n is in the overlay
         self._file.readv(HEADER_SIZE, [memoryview(self._map)])
         self._dirty: set[int] = set()  # pages of the map that the file does not have yet
+        self._reserved: set[int] = set()  # pages of the map that the host has room for
 
     def readv(self, offset: int, views: Sequence[memoryview]) -> None:
         """Fill `views`, one after the other, with what is at `offset`."""
@@ -119,6 +120,7 @@ class Overlay:
         size = sum(view.nbytes for view in views)
         if not size:
             return
+        self._reserve(offset, size)
         self._adopt_ends(offset, size)
         self._file.writev(self._data + offset, views)
         self._mark(offset, size)
@@ -144,6 +146,7 @@ class Overlay:
         """Make the bytes read as zero, without taking room for them where the host can."""
         if not size:
             return
+        self._reserve(offset, size)
         self._adopt_ends(offset, size)
         self._file.zero(self._data + offset, size)
         self._mark(offset, size)
@@ -151,6 +154,14 @@ class Overlay:
     def close(self) -> None:
         self._file.close()
         self._base.close()
+
+    def _reserve(self, offset: int, size: int) -> None:
+        """Have room for the map of the range: a host that fills up refuses writes, not a flush."""
+        first, last = offset // (8 * BLOCK * BLOCK), (offset + size - 1) // (8 * BLOCK * BLOCK)
+        for page in range(first, last + 1):
+            if page not in self._reserved:
+                self._file.reserve(HEADER_SIZE + page * BLOCK, BLOCK)
+                self._reserved.add(page)
 
     def _adopt_ends(self, offset: int, size: int) -> None:
         """Copy what surrounds the range in its first and last block, if those are not ours yet."""
