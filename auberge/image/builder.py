@@ -20,6 +20,12 @@ FETCH = "fetching packages"
 RECIPES: dict[str, Recipe] = {"tiny": Tiny(), "debian": Debian()}
 
 
+def stages(name: str) -> list[str]:
+    """What building an image of this name consists of, in order, as `progress` hears it."""
+    recipe = RECIPES.get(name)
+    return [INDEX, FETCH, *recipe.stages] if recipe is not None else []
+
+
 class Sources(NamedTuple):
     """What a build starts from: apt on an archive that has all that is needed."""
 

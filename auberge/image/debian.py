@@ -25,6 +25,7 @@ from auberge.image.kernel import METAPACKAGE, Kernel
 from auberge.image.partition import one_partition
 from auberge.image.recipe import (
     COPY,
+    INSTALL,
     UNPACK,
     WRITE,
     Chosen,
@@ -106,6 +107,7 @@ class Debian:
     """The recipe; see recipe.py."""
 
     architectures = ("riscv64",)
+    stages = (UNPACK, COPY, INSTALL, WRITE)
 
     def digest(self) -> str:
         return digest_of(

@@ -63,6 +63,11 @@ class Recipe(Protocol):
         """The architectures of the guest."""
         ...
 
+    @property
+    def stages(self) -> Sequence[str]:
+        """The names of what `make` does, in order, as `Progress` hears them."""
+        ...
+
     def digest(self) -> str:
         """Changes with everything in Auberge that decides what the image contains."""
         ...

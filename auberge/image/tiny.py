@@ -41,6 +41,7 @@ class Tiny:
     """The recipe; see recipe.py."""
 
     architectures = ("riscv64",)
+    stages = (UNPACK, WRITE)
 
     def digest(self) -> str:
         return digest_of("cpio", "kernel", "modules", "shared_folders", "tiny", "tiny_files")
