@@ -33,7 +33,7 @@ class Hooks:
 
     def remove(self, address: int, call: Call) -> None:
         """Call this no longer; it need not be there."""
-        calls = tuple(each for each in self._calls.get(address, ()) if each is not call)
+        calls = tuple(each for each in self._calls.get(address, ()) if each != call)
         if calls:
             self._calls[address] = calls
         else:
