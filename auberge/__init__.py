@@ -6,6 +6,7 @@ TYPE_CHECKING = False  # type checkers know better; importing `typing` for it co
 if TYPE_CHECKING:
     from auberge.api.hart import Unmapped as Unmapped
     from auberge.api.machine import Machine as Machine
+    from auberge.machine.outcome import Ending as Ending
     from auberge.machine.outcome import Faulted as Faulted
     from auberge.machine.outcome import Paused as Paused
     from auberge.machine.outcome import PoweredOff as PoweredOff
@@ -43,6 +44,10 @@ def __getattr__(name: str) -> object:
         from auberge.refusal import Refusal
 
         return Refusal
+    if name == "Ending":
+        from auberge.machine.outcome import Ending
+
+        return Ending
     if name in __all__:
         from auberge.machine import outcome
 
