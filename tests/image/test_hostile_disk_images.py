@@ -2,7 +2,6 @@
 
 import os
 import random
-import resource
 import struct
 import subprocess
 import sys
@@ -269,7 +268,7 @@ def test_a_grain_that_unpacks_to_gigabytes(tmp_path):
     begin = time.process_time()
     with pytest.raises(OSError) as failed:
         read(image, 0, 512)
-    assert failed.value.filename == str(path)
+    assert str(failed.value) == f"[Errno 5] {len(bomb) + 12 - 512} bytes at once: '{path}'"
     assert time.process_time() - begin < 5
     image.close()
 
@@ -368,7 +367,7 @@ from pathlib import Path
 from tests.image.disks import opened, read
 for path in sys.argv[1:]:
     image = opened(Path(path))
-    for offset in range(0, image.size, image.size // 300 // 512 * 512):
+    for offset in range(0, image.size, image.size // 40):
         try:
             read(image, offset, 512)
         except OSError:
@@ -380,20 +379,17 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
 
 @pytest.mark.slow
 def test_memory_is_bounded_whatever_the_tables_say(tmp_path):
-    """A qcow2 disk of 128 TiB whose every level 2 table is there, in clusters of 2 MiB."""
+    """A qcow2 disk of 20 TiB whose every level 2 table is there, in clusters of 2 MiB."""
     path = make(tmp_path, "v3.qcow2", ("-o", "cluster_size=2M"))
     data = bytearray(path.read_bytes())
     (l1,) = struct.unpack_from(">Q", data, 40)
-    (table,) = struct.unpack_from(">Q", data, l1)
-    size = 256 << 39
-    struct.pack_into(">Q", data, 24, size)
-    struct.pack_into(">I", data, 36, 256)
-    for index in range(256):
-        struct.pack_into(">Q", data, l1 + 8 * index, table)
-    path.write_bytes(data)
+    struct.pack_into(">Q", data, 24, 40 << 39)
+    struct.pack_into(">I", data, 36, 40)
+    for index in range(40):  # each is a little further than the one before, and so another
+        struct.pack_into(">Q", data, l1 + 8 * index, len(data) + 512 * index)
+    path.write_bytes(data + random.Random(3).randbytes((2 << 20) + 512 * 40))
     told = subprocess.run(
         [sys.executable, "-c", LIMITED, str(path)], capture_output=True, text=True
     )
     assert told.returncode == 0, told.stderr
     assert int(told.stdout) < 250
-    assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
