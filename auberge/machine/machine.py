@@ -14,7 +14,7 @@ from auberge.engine.clock import NANOSECONDS, Clock, HostClock, InstructionClock
 from auberge.engine.exits import Watch, Watchpoint
 from auberge.machine import fdt
 from auberge.machine.bell import Bell
-from auberge.machine.boot import Places, place
+from auberge.machine.boot import ROOM, Places, place
 from auberge.machine.bus import Bus, Region
 from auberge.machine.console import Console
 from auberge.machine.device import Device, Line
@@ -229,7 +229,7 @@ class Machine:
             program.load(ram)
         if configuration.initrd:
             read_file(configuration.initrd, ram, places.initrd, initrd_size)
-        ram.write(places.device_tree, self.device_tree)
+        ram.write(places.device_tree, fdt.with_room(self.device_tree, ROOM))
         for vcpu in self.vcpus:
             vcpu.hart["pc"] = programs[0].entry
             # boot.rst, "Register state": hartid and the device tree's address
