@@ -9,6 +9,7 @@ from auberge.image import store
 from auberge.image.apt import SUITE, Apt, Archive, archives
 from auberge.image.debian import Debian
 from auberge.image.recipe import WRITE, Chosen, Computer, Progress, Recipe
+from auberge.image.sparse import sha256
 from auberge.image.store import FileEntry, Image, Manifest, PackageEntry
 from auberge.image.tiny import Tiny
 from auberge.refusal import Refusal
@@ -157,5 +158,5 @@ def _describe(path: str) -> FileEntry:
     """A file's entry of the manifest, once the file is on the disk."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256(file.fileno())
     return FileEntry(size=os.path.getsize(path), sha256=digest)

@@ -2,6 +2,8 @@
 
 import os
 
+from auberge.image import sparse
+
 
 class Checkpoints:
     """The copies in a directory of installations of the same things (`key`); no others stay there.
@@ -24,7 +26,7 @@ class Checkpoints:
         newest = max(steps)
         self._forget_all_but(self._name(newest))
         if newest:
-            copy_sparse(os.path.join(self._directory, self._name(newest)), disk)
+            sparse.copy(os.path.join(self._directory, self._name(newest)), disk)
         return newest
 
     def keep(self, disk: str, step: int) -> None:
@@ -34,7 +36,7 @@ class Checkpoints:
         """
         path = os.path.join(self._directory, self._name(step))
         try:
-            copy_sparse(disk, f"{path}.part")
+            sparse.copy(disk, f"{path}.part")
             os.rename(f"{path}.part", path)
         except OSError:
             self._forget_all_but("")
@@ -48,21 +50,3 @@ class Checkpoints:
         for name in os.listdir(self._directory):
             if name != kept:
                 os.unlink(os.path.join(self._directory, name))
-
-
-def copy_sparse(source: str, target: str) -> None:
-    """Copy a file without its holes (lseek(2)), and wait until the copy is on the disk."""
-    with open(source, "rb") as old, open(target, "wb") as new:
-        size = os.fstat(old.fileno()).st_size
-        new.truncate(size)
-        at = 0
-        while at < size:
-            try:
-                at = os.lseek(old.fileno(), at, os.SEEK_DATA)
-            except OSError:  # ENXIO: a hole up to the end
-                break
-            end = os.lseek(old.fileno(), at, os.SEEK_HOLE)
-            while at < end:
-                # shares the blocks where the file system can
-                at += os.copy_file_range(old.fileno(), new.fileno(), end - at, at, at)
-        os.fsync(new.fileno())

@@ -123,6 +123,7 @@ class Debian:
             "modules",
             "partition",
             "shared_folders",
+            "sparse",
             "tiny",
         )
 

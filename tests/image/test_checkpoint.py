@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from auberge.image.checkpoint import Checkpoints, copy_sparse
+from auberge.image.checkpoint import Checkpoints
 
 SIZE = 8 << 20
 
@@ -23,21 +23,6 @@ def disk(tmp_path):
 def contents(path):
     with open(path, "rb") as file:
         return file.read()
-
-
-def test_a_copy_has_the_same_bytes_and_holes(disk, tmp_path):
-    copy = str(tmp_path / "copy")
-    copy_sparse(disk, copy)
-    assert contents(copy) == contents(disk)
-    assert os.stat(copy).st_blocks <= os.stat(disk).st_blocks < SIZE // 512 // 8
-
-
-def test_an_empty_disk_is_copied_too(tmp_path):
-    disk, copy = str(tmp_path / "disk"), str(tmp_path / "copy")
-    with open(disk, "wb") as file:
-        file.truncate(SIZE)
-    copy_sparse(disk, copy)
-    assert contents(copy) == bytes(SIZE)
 
 
 def test_the_newest_is_restored_and_others_go(disk, tmp_path):

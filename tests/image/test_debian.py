@@ -20,6 +20,7 @@ from tests.image.test_cpio import read_back
 from tests.image.test_iso9660 import records
 
 needs_apt = [pytest.mark.slow, needs("apt-get", "dpkg-deb", "gpgv", "gpg")]
+SIZE = 64 << 20
 ESSENTIAL = ["apt", "base-files", "dpkg"]  # apt thinks of itself as such
 
 
@@ -39,8 +40,9 @@ def made(tmp_path_factory, key):
 
 
 @pytest.fixture
-def packages(made, tmp_path):
-    """A copy of it, to do with as one likes."""
+def packages(made, tmp_path, monkeypatch):
+    """A copy of it, to do with as one likes; the disks made of it are small."""
+    monkeypatch.setattr(debian, "DISK_SIZE", SIZE)
     shutil.copytree(made.root, tmp_path / "debian")
     return made.at(tmp_path / "debian")
 
@@ -109,7 +111,7 @@ class TestBuild:
         guest = Guest(b"auberge: done\r\n")
         image = build_with(packages, guest)
         assert guest.job[2:4] == ("quiet panic=0 auberge.step=0", "1G")
-        assert guest.disk == partition.one_partition(4 << 30).ljust(1 << 10, b"\0")
+        assert guest.disk == partition.one_partition(SIZE).ljust(1 << 10, b"\0")
         assert [option.rpartition(",")[2] for option in guest.job.disks] == ["rw", "ro"]
         assert guest.job.until == "Kernel panic"
 
@@ -131,7 +133,7 @@ class TestBuild:
         assert manifest["kernel_version"] == RELEASE
         assert manifest["files"].keys() == {"Image", "initrd", "disk"}
         assert sorted(os.listdir(image.directory)) == ["Image", "disk", "initrd", "manifest.json"]
-        assert os.path.getsize(image.disk) == 4 << 30
+        assert os.path.getsize(image.disk) == SIZE
         assert os.stat(image.disk).st_blocks < 1000  # sparse
         assert store.boot_options(image) == (
             "1G",
@@ -242,7 +244,8 @@ class TestBuild:
 
 KILLED = """
 import os, signal, sys
-from auberge.image import build, checkpoint
+from auberge.image import build, debian, sparse
+debian.DISK_SIZE = 64 << 20
 uri, keyring, stage, at = sys.argv[1:]
 def die_at(*where):
     if where == (stage, at):
@@ -254,7 +257,7 @@ def guest(job):
         with open(job.disks[0].rpartition(",")[0], "r+b") as file:
             file.write(say)
         job.hear(say)
-copied = checkpoint.copy_sparse
+copied = sparse.copy
 def copy(source, target):
     with open(target, "wb") as file:
         file.write(b"half")
@@ -265,6 +268,6 @@ rename = os.rename
 def renamed(source, target):
     rename(source, target)
     die_at("copied", target[-1])
-checkpoint.copy_sparse, checkpoint.os.rename = copy, renamed
+sparse.copy, os.rename = copy, renamed
 build("debian", "riscv64", uri, keyring, progress, computer=guest)
 """
