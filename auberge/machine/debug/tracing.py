@@ -57,9 +57,13 @@ def trace(
             return outcome
     begin(vcpu)
     recorder = Recorder(vcpu.hart, machine.ram, vcpu.clock)
+    witness = _Witness(vcpu, recorder, instructions, tell, end)
     vcpu.engine = recorder
-    vcpu.pace = Paces([_Witness(vcpu, recorder, instructions, tell, end), *board])
-    return run()
+    vcpu.pace = Paces([witness, *board])
+    outcome = run()
+    with machine.visit():  # which completes the access by which a guest switches off
+        witness.look()
+    return outcome
 
 
 class _Count:
