@@ -406,7 +406,7 @@ class Machine:
         if vcpu is None:
             with self._visits.visit():
                 change()
-                self._stop_at_addresses()
+                self._hooks.stale = True  # the TLB stays as it is, for who looks
             return
         change()
         self._hooks.stale = True
