@@ -24,6 +24,9 @@ SYMBOL = struct.Struct("<IBBHQQ")  # name, info, other, section, value, size
 
 WORD = (1 << 64) - 1
 
+ZEROS = bytes(1 << 20)
+"""What a segment's memory is filled with, a piece at a time: it may be most of RAM."""
+
 
 class Segment(NamedTuple):
     """`file_size` bytes from `offset` of the file, then zeros, from physical `start` to `end`."""
@@ -77,8 +80,9 @@ def open_elf(path: str, base: int, size: int, movable: int) -> Kernel:
         for segment in segments:
             start = segment.start + bias
             read_file(path, ram, start, segment.file_size, segment.offset)
-            zeros = segment.end - segment.start - segment.file_size
-            ram.write(start + segment.file_size, bytes(zeros))
+            end = segment.end + bias
+            for at in range(start + segment.file_size, end, len(ZEROS)):
+                ram.write(at, ZEROS[: end - at])
 
     machine_mode = tohost is not None or physical + bias == base
     return Kernel(path, physical + bias, lowest + bias, highest + bias, machine_mode, tohost, load)
