@@ -33,7 +33,8 @@ FRESH = 5.0
 _LONGEST = ETHERNET.size + 0xFFFF
 _PIECE = 1 << 18  # read at once
 _AT_ONCE = 256  # pieces, of at most IOV_MAX
-_PAUSE = 0.002  # seconds until a guest without free buffers is looked at again
+_LITTLE = 1 << 15  # bytes of a reading after which there is a pause
+_PAUSE = 0.001  # seconds; also until a guest without free buffers is looked at again
 _PROTOCOLS = (PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_ICMP)
 _TYPE_IPV4 = TYPE_IPV4.to_bytes(2, "big")
 _SOURCE = slice(ETHERNET.size + 12, ETHERNET.size + 16)
@@ -160,10 +161,14 @@ class Passt:
             return
         except OSError:
             data = b""
-        if data:
-            self._got = self._deliver(self._got + data)
-        else:
+        if not data:
             self._end()
+            return
+        self._got = self._deliver(self._got + data)
+        # As interrupts are moderated: else each of passt's many small acknowledgements would be a
+        # turn of its own, and have the guest send another small segment.
+        if len(data) < _LITTLE or self._is_crowded:
+            self._pause()
 
     def _deliver(self, stream: bytes) -> bytes:
         """Hand the guest the whole frames of `stream`; return the rest."""
@@ -180,11 +185,20 @@ class Passt:
             at = begin + size
             if nic is not None:
                 nic.receive((stream[begin:at],), CHECKED, 0)
-        if nic is not None and nic.is_crowded and not self._paused:
-            self._paused = True
-            self.reactor.at(self.reactor.now() + _PAUSE, self._resume)
         return stream[at:]
+
+    @property
+    def _is_crowded(self) -> bool:
+        return self._nic is not None and self._nic.is_crowded
+
+    def _pause(self) -> None:
+        self._paused = True
+        self.reactor.at(self.reactor.now() + _PAUSE, self._resume)
 
     def _resume(self) -> None:
         self._paused = False
+        if self._is_crowded:
+            self._pause()
+        elif not self._ended:
+            self._read()
         self._watch()

@@ -73,6 +73,7 @@ class PasstProcess:
 
     def __init__(self, path: str) -> None:
         """Start it and have it answer; raises Refusal if it does not."""
+        self.path = path
         ours, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
         self.sock: socket = ours
         for each in (ours, theirs):  # as much as the host allows: passt drops what does not fit
