@@ -14,7 +14,7 @@ from auberge.engine.clock import NANOSECONDS, Clock, HostClock, InstructionClock
 from auberge.engine.exits import Watch, Watchpoint
 from auberge.machine import fdt
 from auberge.machine.bell import Bell
-from auberge.machine.boot import ROOM, Places, place
+from auberge.machine.boot import SLACK, Places, place
 from auberge.machine.bus import Bus, Region
 from auberge.machine.console import Console
 from auberge.machine.device import Device, Line
@@ -222,14 +222,14 @@ class Machine:
         configuration, ram = self.configuration, self.ram
         seed = self._outside.entropy(SEED_SIZE)
         # Its size does not depend on where things are: addresses are of fixed size.
-        size = len(self._tree(Places(0, 0, initrd_size), seed))
+        size = len(self._tree(Places(0, 0, initrd_size), seed)) + SLACK
         places = place(programs[-1], initrd_size, size, ram.base, ram.size)
         self.device_tree = self._tree(places, seed)
         for program in programs:
             program.load(ram)
         if configuration.initrd:
             read_file(configuration.initrd, ram, places.initrd, initrd_size)
-        ram.write(places.device_tree, fdt.with_room(self.device_tree, ROOM))
+        ram.write(places.device_tree, fdt.with_room(self.device_tree, SLACK))
         for vcpu in self.vcpus:
             vcpu.hart["pc"] = programs[0].entry
             # boot.rst, "Register state": hartid and the device tree's address
