@@ -50,6 +50,7 @@ ABOUT = {
     "harts": "Two harts, each doing what one did alone",
     "kernel": "Computing in machine mode, as whole processes less their start",
     "userland": "Commands in the booted guest",
+    "disk": "A disk read from its beginning to its end by `dd bs=1M`, by the clock",
     "network": "TCP between a guest and this host's loopback, by the clock",
 }
 
