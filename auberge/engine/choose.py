@@ -11,7 +11,7 @@ from auberge.engine.state import HartState, Layout
 from auberge.memory.ram import Ram
 from auberge.refusal import Refusal
 
-NAMES = ("auto", "interpreter", "reference")
+NAMES = ("auto", "interpreter", "reference", "translator")
 
 
 class Engine(Protocol):
@@ -94,6 +94,22 @@ class _Interpreter:
         return Interpreter(self._library, hart, ram, clock)
 
 
+class _Translator(_Interpreter):
+    name = "translator"
+
+    def __init__(self) -> None:
+        from auberge.engine.translator import Translations
+        from auberge.engine.workshop import Workshop
+
+        super().__init__()
+        self.translations = Translations(Workshop())
+
+    def engine(self, hart: HartState, ram: Ram, clock: Clock) -> Engine:
+        from auberge.engine.translator import Translator
+
+        return Translator(self._library, self.translations, hart, ram, clock)
+
+
 _made: dict[str, Kind] = {}
 
 
@@ -103,5 +119,6 @@ def choose(name: str) -> Kind:
         raise Refusal(f"--engine {name}: there is no such engine; it is one of {', '.join(NAMES)}")
     name = "interpreter" if name == "auto" else name
     if name not in _made:
-        _made[name] = _Interpreter() if name == "interpreter" else _Reference()
+        kinds = {k.name: k for k in (_Reference, _Interpreter, _Translator)}
+        _made[name] = kinds[name]()
     return _made[name]

@@ -8,6 +8,7 @@ its memory is given back with it.
 from __future__ import annotations
 
 import io
+import marshal
 import sys
 from typing import NamedTuple
 
@@ -17,13 +18,18 @@ from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
 from auberge.engine import cache
-from auberge.engine.describe import layout_of, reset_of
+from auberge.engine.describe import layout_of, reset_of, steady
+from auberge.engine.explore import Explorer
 from auberge.engine.host import Host
-from auberge.engine.module import module
+from auberge.engine.llvm_text import METADATA
+from auberge.engine.lowering import Context
+from auberge.engine.module import INTRINSICS, module
+from auberge.engine.region import Region
+from auberge.engine.workshop import SIZE
 from auberge.isa.riscv.rv64 import rv64
 
 TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
-EXPORTS = ("run", "prepare", "take_trap")
+EXPORTS = ("run", "prepare", "publish", "take_trap")
 ALLOCATED = 2  # sh_flags of ELF sections
 ADR_PREL_PG_HI21, ADD_ABS_LO12_NC = 275, 277  # relocations of AArch64
 
@@ -52,6 +58,46 @@ def compile_text(text: str, host: Host, level: int = 2) -> Code:
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(parsed, builder)
     return _text_of(machine.emit_object(parsed))
+
+
+class Regions:
+    """Compiles regions, one after another: a fixed list of passes, and quick code generation."""
+
+    def __init__(self, host: Host) -> None:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+        self.triple = TRIPLES[host.machine]
+        self.machine = llvm.Target.from_triple(self.triple).create_target_machine(
+            cpu=host.cpu, features=",".join("+" + f for f in host.features), opt=1, reloc="pic",
+            codemodel="small")  # fmt: skip
+        options = llvm.create_pipeline_tuning_options(speed_level=1)
+        self.builder = llvm.create_pass_builder(self.machine, options)
+        self.context = Context.of(rv64, layout_of(rv64), host.fuses)
+        self.explorer = Explorer(rv64, self.context.watched, steady())
+
+    def compile(self, page: bytes, entry: int) -> tuple[bytes, int] | None:
+        """The code of the region that begins there, and of how many instructions; None if none."""
+        shape = self.explorer.shape(page, entry)
+        if not shape.steps:
+            return None
+        text = Region(self.context, self.explorer, shape, entry, "region").text
+        return self.compile_text(text), len(shape.steps)
+
+    def compile_text(self, text: str) -> bytes:
+        """Machine code of a region's LLVM text."""
+        parsed = llvm.parse_assembly(text + INTRINSICS + METADATA)
+        parsed.triple = self.triple
+        passes = llvm.create_new_function_pass_manager()
+        passes.add_sroa_pass()
+        passes.add_simplify_cfg_pass()
+        passes.add_instruction_combine_pass()
+        passes.add_simplify_cfg_pass()
+        function = parsed.get_function("region")
+        passes.run(function, self.builder)
+        code = _text_of(self.machine.emit_object(parsed))
+        if code.symbols["region"] != 0:
+            raise RuntimeError("the code of a region does not begin with it")
+        return code.text
 
 
 def _text_of(obj: bytes) -> Code:
@@ -108,8 +154,22 @@ def build() -> cache.Entry:
     return cache.Entry(code.text, symbols, layout.cells, reset_of(rv64), rv64.isa_string())
 
 
+def serve() -> None:
+    """Compile the regions that are asked for on standard input, one after another."""
+    regions = Regions(Host.ours())
+    read, write = sys.stdin.buffer, sys.stdout.buffer
+    while len(size := read.read(SIZE)) == SIZE:
+        entry, page = marshal.loads(read.read(int.from_bytes(size, "little")))
+        body = marshal.dumps(regions.compile(page, entry) or (b"", 0))
+        write.write(len(body).to_bytes(SIZE, "little") + body)
+        write.flush()
+
+
 def main() -> int:
-    """Write the entry to standard output."""
+    """Write the entry to standard output; or, called with `regions`, compile those."""
+    if sys.argv[1:] == ["regions"]:
+        serve()
+        return 0
     sys.stdout.buffer.write(cache.pack(build(), cache.key()))
     return 0
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 import time
 
 from auberge.engine.clock import FREQUENCY, HOST, INSTRUCTIONS, NANOSECONDS, InstructionClock
-from auberge.engine.exits import DEFERRED, HYPERCALL, IDLE, SPENT, STOPPED, STUCK
+from auberge.engine.exits import DEFERRED, HYPERCALL, IDLE, SAMPLED, SPENT, STOPPED, STUCK
 from auberge.engine.fetch import (
     CROSSING,
     FETCH_MISS,
     NEW_PAGE,
+    ONCE,
     PC,
     PREPARE,
     UNDECODED,
     forget_code,
 )
+from auberge.engine.fpu import TYPES
 from auberge.engine.llvm_text import LEFT, LIKELY, RARE, STATE, TRAPPED, expand
-from auberge.engine.state import BANKS, KEY_WORDS, TLB_ENTRIES, Layout
+from auberge.engine.state import BANKS, KEY_WORDS, SAMPLES, SHARED, TLB_ENTRIES, Layout
 
 SSIP = 2  # mip.SSIP
 ACCESS = 1 << 10  # how many instructions of its slice a device's answer takes as long as
@@ -44,6 +46,46 @@ CROSS = f"""
 handler @cross {{
     {PUT_PC}
     jump @goto
+}}
+"""
+
+# The slice has ended at a taken branch. Where it goes is hot, unless it was translated code that
+# gave up since the slice was to end.
+SAMPLE = f"""
+handler @sample {{
+    %cold = get cold
+    put cold, 0
+    %is_cold = icmp ne i64 %cold, 0
+    br i1 %is_cold, label %stop, label %look
+look:
+    %pc = get pc
+    %bank = bank
+    %page = and i64 %pc, -4096
+    %entry = fetch_entry %bank, %pc
+    %tag = load i64, ptr %entry, {STATE}
+    %hit = icmp eq i64 %tag, %page
+    br i1 %hit, label %known, label %stop
+known:
+    %samples = get samples
+    %none = icmp eq i64 %samples, 0
+    br i1 %none, label %stop, label %keep
+keep:
+    %second = getelementptr i8, ptr %entry, i64 8
+    %new_bias = load i64, ptr %second, {STATE}
+    %times_8 = shl i64 %pc, 3
+    %record = add i64 %times_8, %new_bias
+    %n = get sampled
+    %list = inttoptr i64 %samples to ptr
+    %at = getelementptr i64, ptr %list, i64 %n
+    store i64 %record, ptr %at
+    %more = add i64 %n, 1
+    put sampled, %more
+    %full = icmp eq i64 %more, {SAMPLES}
+    br i1 %full, label %tell, label %stop
+tell:
+    exit {SAMPLED}
+stop:
+    jump @stop
 }}
 """
 
@@ -412,6 +454,15 @@ refetch:
 }}
 """
 
+# Tell translated code where the rest is.
+PUBLISH = "".join([
+    "define void @publish(ptr %st) #0 {\n",
+    *(f"%{f} = ptrtoint ptr @{f} to i64\nput f_{f}, %{f}\n" for f in SHARED),
+    *(f"put nan_{fmt}, {((1 << exponent + 1) - 1) << fraction - 1}\n"
+      for fmt, (_, fraction, exponent) in TYPES.items()),
+    "ret void\n}\n",
+])  # fmt: skip
+
 # Take the trap of `cause` and `tval`.
 TAKE_TRAP = """
 define void @take_trap(ptr %st) #0 {
@@ -420,12 +471,12 @@ define void @take_trap(ptr %st) #0 {
 }
 """
 
-HANDLERS = (SPENT_HERE, CROSS, DEFERRED_HERE, WAITS, TRAPPED_HERE, TRAP_STORED, FAILED, STOP,
+HANDLERS = (SPENT_HERE, SAMPLE, ONCE, CROSS, DEFERRED_HERE, WAITS, TRAPPED_HERE, TRAP_STORED, FAILED, STOP,
             GOTO_CHECK, GOTO, FIND, ATTEND, LEAVE, FETCH_MISS, UNDECODED, CROSSING)  # fmt: skip
 
 
 def glue(layout: Layout) -> str:
     """All of it, as plain LLVM text."""
     called = (FILL, _flush_all(), _flush_page(layout), forget_code(layout), NEW_PAGE, TAKE_SLICE,
-              TIME, RUN, PREPARE, TAKE_TRAP)  # fmt: skip
+              TIME, RUN, PREPARE, PUBLISH, TAKE_TRAP)  # fmt: skip
     return expand(layout, "".join((*HANDLERS, *called)))

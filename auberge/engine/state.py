@@ -15,6 +15,14 @@ BANKS = 8
 WATCHES = 4  # how many ranges of addresses may be watched
 KEY_WORDS = 2  # what a TLB bank is known by: the state its translations depend on, packed
 
+# Native functions that translated code finds by their addresses in the state.
+SHARED = (
+    "find", "attend", "trapped", "failed", "deferred", "once",
+    *(f"{kind}_{size}" for kind in ("load", "store") for size in (1, 2, 4, 8)),
+    "place_load_4", "place_load_8", "place_store_4", "place_store_8", "place_store_64",
+)  # fmt: skip
+SAMPLES = 64  # places where slices ended that are kept until someone asks
+
 # Words of the engines' own, in the order of their offsets; none is architectural.
 INTERNAL = (
     "attention",  # another thread, or a timer, wants the hart to look up
@@ -33,6 +41,9 @@ INTERNAL = (
     "clock_gettime", "memcmp",
     "local", "outcome", "scratch", "misses", "timespec_s", "timespec_ns", "host_fpu", "our_fpu",
     "breakpoints", "breakpoint_count", "debug_page", "watching",  # set while one debugs
+    "samples", "sampled", "cold", "reports_code",  # for who translates
+    "nan_32", "nan_64",
+    *(f"f_{name}" for name in SHARED),
     *(f"watch{n}_{field}" for n in range(WATCHES) for field in Watch._fields),
     *(f"key{bank}_{word}" for bank in range(BANKS) for word in range(KEY_WORDS)),
 )  # fmt: skip
