@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
@@ -98,11 +99,14 @@ class _Translator(_Interpreter):
     name = "translator"
 
     def __init__(self) -> None:
+        from auberge.engine import cache
+        from auberge.engine.region_file import RegionFile
         from auberge.engine.translator import Translations
         from auberge.engine.workshop import Workshop
 
         super().__init__()
-        self.translations = Translations(Workshop())
+        file = RegionFile(os.path.join(cache.folder(), f"regions-{cache.key()}"))
+        self.translations = Translations(Workshop(), file)
 
     def engine(self, hart: HartState, ram: Ram, clock: Clock) -> Engine:
         from auberge.engine.translator import Translator
@@ -117,7 +121,7 @@ def choose(name: str) -> Kind:
     """The kind of engine of that name; `auto` is the fastest that works here. Raises Refusal."""
     if name not in NAMES:
         raise Refusal(f"--engine {name}: there is no such engine; it is one of {', '.join(NAMES)}")
-    name = "interpreter" if name == "auto" else name
+    name = "translator" if name == "auto" else name
     if name not in _made:
         kinds = {k.name: k for k in (_Reference, _Interpreter, _Translator)}
         _made[name] = kinds[name]()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import marshal
 import sys
+from collections.abc import Collection
 from typing import NamedTuple
 
 import llvmlite.binding as llvm
@@ -30,8 +31,16 @@ from auberge.isa.riscv.rv64 import rv64
 
 TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
 EXPORTS = ("run", "prepare", "publish", "take_trap")
-ALLOCATED = 2  # sh_flags of ELF sections
-ADR_PREL_PG_HI21, ADD_ABS_LO12_NC = 275, 277  # relocations of AArch64
+WRITABLE, ALLOCATED = 1, 2  # sh_flags of ELF sections
+PC32, ADR_PREL_PG_HI21, ADD_ABS_LO12_NC = 2, 275, 277
+LDST32_ABS_LO12_NC, LDST64_ABS_LO12_NC, LDST128_ABS_LO12_NC = 285, 286, 299
+# The relocations that code may need; and by how much what is filled in is shifted.
+RELOCATIONS = {
+    ("EM_X86_64", PC32): 0,
+    ("EM_AARCH64", ADR_PREL_PG_HI21): 0, ("EM_AARCH64", ADD_ABS_LO12_NC): 0,
+    ("EM_AARCH64", LDST32_ABS_LO12_NC): 2, ("EM_AARCH64", LDST64_ABS_LO12_NC): 3,
+    ("EM_AARCH64", LDST128_ABS_LO12_NC): 4,
+}  # fmt: skip
 
 
 class Code(NamedTuple):
@@ -75,9 +84,11 @@ class Regions:
         self.context = Context.of(rv64, layout_of(rv64), host.fuses)
         self.explorer = Explorer(rv64, self.context.watched, steady())
 
-    def compile(self, page: bytes, entry: int) -> tuple[bytes, int] | None:
+    def compile(
+        self, page: bytes, entry: int, others: Collection[int] = ()
+    ) -> tuple[bytes, int] | None:
         """The code of the region that begins there, and of how many instructions; None if none."""
-        shape = self.explorer.shape(page, entry)
+        shape = self.explorer.shape(page, entry, others)
         if not shape.steps:
             return None
         text = Region(self.context, self.explorer, shape, entry, "region").text
@@ -106,13 +117,19 @@ def _text_of(obj: bytes) -> Code:
     index = elf.get_section_index(".text")
     if text is None or index is None:
         raise RuntimeError("LLVM gave no code")
-    code = bytearray(text.data())
-    for section in elf.iter_sections():
+    code, starts = bytearray(text.data()), {index: 0}
+    for number, section in enumerate(elf.iter_sections()):
         flags, size, name = section["sh_flags"], section["sh_size"], section.name
-        if flags & ALLOCATED and size and name not in (".text", ".eh_frame"):
+        if not flags & ALLOCATED or not size or name in (".text", ".eh_frame"):
+            continue
+        if flags & WRITABLE or not name.startswith(".rodata"):
             raise RuntimeError(f"the code needs data of its own, in {name} ({size} bytes)")
-        if isinstance(section, RelocationSection) and name == ".rela.text":
-            _link(code, elf, index, section)
+        code += bytes(-len(code) % section["sh_addralign"])  # constants, behind the code
+        starts[number] = len(code)
+        code += section.data()
+    for section in elf.iter_sections():
+        if isinstance(section, RelocationSection) and section.name == ".rela.text":
+            _link(code, elf, starts, section)
     symbols: dict[str, int] = {}
     table = elf.get_section_by_name(".symtab")
     if isinstance(table, SymbolTableSection):
@@ -122,27 +139,33 @@ def _text_of(obj: bytes) -> Code:
     return Code(bytes(code), symbols)
 
 
-def _link(code: bytearray, elf: ELFFile, index: int, relocations: RelocationSection) -> None:
+def _link(
+    code: bytearray, elf: ELFFile, starts: dict[int, int], relocations: RelocationSection
+) -> None:
     """Fill in addresses of the code's own that LLVM left open; they hold at the start of any page.
 
-    AArch64 only ("ELF for the Arm 64-bit Architecture", 5.7.6): an address is put together from its
-    page, as a distance, and the offset in it. Raises RuntimeError for anything else.
+    x86-64 ("System V ABI, AMD64 Supplement", 4.4): the distance to a constant. AArch64 ("ELF for the
+    Arm 64-bit Architecture", 5.7.6): an address is put together from its page, as a distance, and
+    the offset in it. Raises RuntimeError for anything else.
     """
     symbols = elf.get_section(relocations["sh_link"])
     assert isinstance(symbols, SymbolTableSection)
     for relocation in relocations.iter_relocations():
         symbol, kind = symbols.get_symbol(relocation["r_info_sym"]), relocation["r_info_type"]
-        if elf["e_machine"] != "EM_AARCH64" or symbol["st_shndx"] != index:
-            raise RuntimeError(f"the code needs a linker: for {symbol.name or 'a section'}")
-        target, at = symbol["st_value"] + relocation["r_addend"], relocation["r_offset"]
-        if kind == ADR_PREL_PG_HI21:
+        machine, at = elf["e_machine"], relocation["r_offset"]
+        if symbol["st_shndx"] not in starts or (machine, kind) not in RELOCATIONS:
+            what = symbol.name or "a section"
+            raise RuntimeError(f"the code needs a linker: for {what}, a relocation of type {kind}")
+        start = starts[symbol["st_shndx"]]
+        target = start + symbol["st_value"] + relocation["r_addend"]
+        word = int.from_bytes(code[at : at + 4], "little")
+        if machine == "EM_X86_64":
+            word = target - at & 0xFFFF_FFFF
+        elif kind == ADR_PREL_PG_HI21:
             pages = (target >> 12) - (at >> 12)
-            field = (pages & 3) << 29 | (pages >> 2 & 0x7FFFF) << 5
-        elif kind == ADD_ABS_LO12_NC:
-            field = (target & 0xFFF) << 10
+            word |= (pages & 3) << 29 | (pages >> 2 & 0x7FFFF) << 5
         else:
-            raise RuntimeError(f"the code needs a linker: a relocation of type {kind}")
-        word = int.from_bytes(code[at : at + 4], "little") | field
+            word |= ((target & 0xFFF) >> RELOCATIONS[machine, kind]) << 10
         code[at : at + 4] = word.to_bytes(4, "little")
 
 
@@ -159,8 +182,8 @@ def serve() -> None:
     regions = Regions(Host.ours())
     read, write = sys.stdin.buffer, sys.stdout.buffer
     while len(size := read.read(SIZE)) == SIZE:
-        entry, page = marshal.loads(read.read(int.from_bytes(size, "little")))
-        body = marshal.dumps(regions.compile(page, entry) or (b"", 0))
+        entry, others, page = marshal.loads(read.read(int.from_bytes(size, "little")))
+        body = marshal.dumps(regions.compile(page, entry, others) or (b"", 0))
         write.write(len(body).to_bytes(SIZE, "little") + body)
         write.flush()
 

@@ -7,7 +7,7 @@ instruction that is not plain would lead on: what is there is a region of its ow
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from auberge.isa.spec import Cell, Csr, Form, Insn, Isa, Part
 
 PAGE = 4096
 STEADY_ROUNDING = (0, 7)  # to nearest, as frm has it where regions run; and "the one in frm"
-LIMIT = 200  # instructions of a region
+LIMIT = 128  # instructions of a region
 
 
 class Manner(Spy):
@@ -156,13 +156,19 @@ class Explorer:
             return None
         return Step(offset, form, word, manner) if manner.is_plain else None
 
-    def shape(self, page: bytes, entry: int, limit: int = LIMIT) -> Shape:
-        """The region that begins at `entry`; one without steps, if that is not plain."""
+    def shape(
+        self, page: bytes, entry: int, others: Collection[int] = (), limit: int = LIMIT
+    ) -> Shape:
+        """The region that begins at `entry`; one without steps, if that is not plain.
+
+        It does not go on where one of the `others` begins.
+        """
         steps: dict[int, Step] = {}
+        others = frozenset(others) - {entry}
         starts, todo = {entry}, deque([entry])
         while todo:
             offset = todo.popleft()
-            while offset < PAGE and offset not in steps and len(steps) < limit:
+            while offset < PAGE and offset not in steps and offset not in others and len(steps) < limit:
                 step = self.step(page, offset)
                 if step is None:
                     break

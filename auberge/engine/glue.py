@@ -54,7 +54,6 @@ handler @cross {{
 SAMPLE = f"""
 handler @sample {{
     %cold = get cold
-    put cold, 0
     %is_cold = icmp ne i64 %cold, 0
     br i1 %is_cold, label %stop, label %look
 look:
@@ -86,6 +85,32 @@ tell:
     exit {SAMPLED}
 stop:
     jump @stop
+}}
+"""
+
+# A region is called, at the record of what it would do next.
+CALLED = f"""
+handler @called {{
+    {PUT_PC}
+    jump @attend
+}}
+"""
+
+# A region has less than one way through left of the slice: the next slice begins early; or at its
+# instruction's pace, if there is none, or if its length matters.
+REST = f"""
+handler @rest {{
+    put cold, 1
+    %reserve = get reserve
+    %none = icmp eq i64 %reserve, 0
+    %kind = get clock_kind
+    %counts = icmp eq i64 %kind, {INSTRUCTIONS}
+    %exact = or i1 %none, %counts
+    br i1 %exact, label %slow, label %next
+slow:
+    jump @once
+next:
+    jump @called
 }}
 """
 
@@ -245,6 +270,14 @@ more:
 # Look up: the instructions so far are counted; requests, timers, interrupts; the next slice.
 ATTEND = f"""
 handler @attend {{
+    %cold = get cold    ; of slices that a region ended, its cold way out is marked
+    put cold, 0
+    %before = get cold_slices
+    %cold_slices = add i64 %before, %cold
+    put cold_slices, %cold_slices
+    %slices_before = get slices
+    %slices = add i64 %slices_before, 1
+    put slices, %slices
     put attention, 0
     fence seq_cst       ; what is asked for from here on calls again
     put left, %left
@@ -471,7 +504,7 @@ define void @take_trap(ptr %st) #0 {
 }
 """
 
-HANDLERS = (SPENT_HERE, SAMPLE, ONCE, CROSS, DEFERRED_HERE, WAITS, TRAPPED_HERE, TRAP_STORED, FAILED, STOP,
+HANDLERS = (SPENT_HERE, SAMPLE, ONCE, CALLED, REST, CROSS, DEFERRED_HERE, WAITS, TRAPPED_HERE, TRAP_STORED, FAILED, STOP,
             GOTO_CHECK, GOTO, FIND, ATTEND, LEAVE, FETCH_MISS, UNDECODED, CROSSING)  # fmt: skip
 
 

@@ -17,9 +17,10 @@ KEY_WORDS = 2  # what a TLB bank is known by: the state its translations depend 
 
 # Native functions that translated code finds by their addresses in the state.
 SHARED = (
-    "find", "attend", "trapped", "failed", "deferred", "once",
+    "find", "called", "rest", "trapped", "failed", "deferred", "once",
     *(f"{kind}_{size}" for kind in ("load", "store") for size in (1, 2, 4, 8)),
     "place_load_4", "place_load_8", "place_store_4", "place_store_8", "place_store_64",
+    "fpu_narrow_32",
 )  # fmt: skip
 SAMPLES = 64  # places where slices ended that are kept until someone asks
 
@@ -41,7 +42,7 @@ INTERNAL = (
     "clock_gettime", "memcmp",
     "local", "outcome", "scratch", "misses", "timespec_s", "timespec_ns", "host_fpu", "our_fpu",
     "breakpoints", "breakpoint_count", "debug_page", "watching",  # set while one debugs
-    "samples", "sampled", "cold", "reports_code",  # for who translates
+    "samples", "sampled", "cold", "reports_code", "slices", "cold_slices",  # for who translates
     "nan_32", "nan_64",
     *(f"f_{name}" for name in SHARED),
     *(f"watch{n}_{field}" for n in range(WATCHES) for field in Watch._fields),

@@ -16,6 +16,7 @@ from auberge.engine.clock import Clock
 from auberge.engine.exits import Exit
 from auberge.engine.interpreter import Interpreter, Library
 from auberge.engine.records import PAGE_OF_RECORDS, SNAPSHOT
+from auberge.engine.region_file import RegionFile
 from auberge.engine.state import SAMPLES, HartState
 from auberge.engine.workshop import Order, Workshop
 from auberge.memory.arena import Arena
@@ -28,23 +29,37 @@ HEAT = 3  # samples at one place that make it hot
 class Translations:
     """The regions that all harts of a process share, by the code that they were made from."""
 
-    def __init__(self, workshop: Workshop, heat: int = HEAT, waits: bool = False) -> None:
-        self.workshop, self.heat, self.waits = workshop, heat, waits
+    def __init__(
+        self, workshop: Workshop, file: RegionFile | None, heat: int = HEAT, waits: bool = False
+    ) -> None:
+        self.workshop, self.file, self.heat, self.waits = workshop, file, heat, waits
         self.arena = Arena(ARENA)
         self.known: dict[bytes, dict[int, int]] = {}  # digest of a page -> entry -> address
         self.asked: set[Order] = set()
         self.news: list[tuple[Order, int]] = []
         self.lock = threading.Lock()
-        self.instructions = 0
+        self.instructions = self.loaded = 0
 
     def collect(self) -> None:
         """Take over what the workshop has done."""
         for order, code, count in self.workshop.done(self.waits):
             if code:
-                self.add(order, code)
-                self.instructions += count
+                self.add(order, code, count)
+                if self.file is not None:
+                    self.file.keep(order.digest, order.entry, count, code)
 
-    def add(self, order: Order, code: bytes) -> None:
+    def of(self, digest: bytes) -> dict[int, int]:
+        """The regions of a page: entry and address of each; also those that the file has."""
+        if self.file is not None and digest in self.file.index:
+            for entry, count, code in self.file.regions(digest):
+                order = Order(digest, entry)
+                if order not in self.asked:
+                    self.asked.add(order)
+                    self.loaded += 1
+                    self.add(order, code, count)
+        return self.known.get(digest, {})
+
+    def add(self, order: Order, code: bytes, instructions: int) -> None:
         """A region that can be installed from now on."""
         try:
             address = self.arena.add(code, 64)
@@ -52,6 +67,7 @@ class Translations:
             return
         self.known.setdefault(order.digest, {})[order.entry] = address
         self.news.append((order, address))
+        self.instructions += instructions
 
 
 class Translator(Interpreter):
@@ -94,7 +110,9 @@ class Translator(Interpreter):
             self._pages[old].discard(page)
         self._digests[page] = digest
         self._pages.setdefault(digest, set()).add(page)
-        for entry, address in self.translations.known.get(digest, {}).items():
+        with self.translations.lock:
+            regions = dict(self.translations.of(digest))
+        for entry, address in regions.items():
             self._install(page, entry, address)
 
     def _install(self, page: int, entry: int, address: int) -> None:
@@ -140,7 +158,8 @@ class Translator(Interpreter):
             if pages:
                 works.asked.add(order)
                 page = next(iter(pages))
-                works.workshop.order(order, ctypes.string_at(page + SNAPSHOT, PAGE))
+                others = works.known.get(order.digest, {})
+                works.workshop.order(order, others, ctypes.string_at(page + SNAPSHOT, PAGE))
 
     def _install_news(self) -> None:
         news = self.translations.news
@@ -155,7 +174,10 @@ class Translator(Interpreter):
         works = self.translations
         return super().statistics() | {
             "regions": len(works.news),
+            "regions_loaded": works.loaded,
             "regions_installed": self.installed,
             "region_instructions": works.instructions,
+            "slices": self.hart["slices"],
+            "slices_in_regions": self.hart["cold_slices"],
             "region_bytes": works.arena.used,
         }

@@ -9,6 +9,7 @@ import marshal
 import os
 import sys
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -43,12 +44,12 @@ class Workshop:
         """Whether another order may be placed now."""
         return len(self.open) < AT_ONCE and self.starts <= STARTS
 
-    def order(self, order: Order, page: bytes) -> None:
-        """Ask for a region."""
+    def order(self, order: Order, others: Collection[int], page: bytes) -> None:
+        """Ask for a region, which is to end where one of the `others` of its page begins."""
         if self.process is None and not self._begin():
             return
         assert self.process is not None and self.process.stdin is not None
-        body = marshal.dumps((order.entry, page))
+        body = marshal.dumps((order.entry, list(others), page))
         if not self.open:
             self.since = time.monotonic()
         self.open.append(order)
