@@ -49,6 +49,7 @@ class Region(Paged):
         self.written: dict[int, frozenset[str]] = {}  # by each block
         self.edges: dict[int, list[int]] = {}
         self.ways: list[Way] = []
+        self.shared_ways: set[str] = set()
         self.headers: set[int] = set()
         self.links: dict[int, list[tuple[int, frozenset[str]]]] = {}  # in-page targets outside
         self.places: dict[Bits, int] = {}  # a leaf that is an address: its offset in the page
@@ -221,7 +222,7 @@ class Region(Paged):
         here = self.op("ptrtoint ptr %rec to i64")
         pc = self.op(f"ashr i64 {self.op(f'sub i64 {here}, %bias')}, 3")
         self.do(f"%page = sub i64 {pc}, {self.entry}")
-        for name in ("%left.p", "%target.p"):
+        for name in ("%left.p", "%target.p", "%distance.p", "%done.p"):
             self.do(f"{name} = alloca i64")
         self.do("store i64 %left, ptr %left.p")
         for name in sorted(self.used):
@@ -281,6 +282,12 @@ class Region(Paged):
             self.start(label)
             self.save(before[block] | written)
             text()
+        for f in sorted(self.shared_ways):
+            self.start(f)
+            distance = self.op("load i64, ptr %distance.p")
+            before_block, done = (self.op(f"load i64, ptr %{v}.p") for v in ("left", "done"))
+            rec = self.op(f"getelementptr i8, ptr %rec, i64 {distance}")
+            self.jump(f, rec, self.op(f"sub i64 {before_block}, {done}"))
         for kind in ("called", "rest", *(["once"] if self.guards() else [])):
             self.start(kind)
             self.jump(kind, "%rec", "%left")
@@ -321,13 +328,14 @@ class Region(Paged):
 
     def way_out(self, f: str) -> None:
         """End this path before the instruction, in code that handlers share."""
-        offset, done = self.step.offset, self.count
-        block_left = self.block_left
+        distance, done = 8 * (self.step.offset - self.entry), self.count
         label, = self.labels("out")
+        self.shared_ways.add(f)
 
         def text() -> None:
-            left = self.op(f"sub i64 {block_left}, {done}") if done else block_left
-            self.jump(f, self.record(offset), left)
+            self.do(f"store i64 {distance}, ptr %distance.p")
+            self.do(f"store i64 {done}, ptr %done.p")
+            self.do(f"br label %{f}")
 
         self.ways.append(Way(label, self.start_block, self.block_written, text))
         self.end(f"br label %{label}")
