@@ -117,12 +117,18 @@ class _Translator(_Interpreter):
 _made: dict[str, Kind] = {}
 
 
+def add(kind: Kind) -> None:
+    """Have `choose` know another kind of engine, by its name."""
+    _made[kind.name] = kind
+
+
 def choose(name: str) -> Kind:
     """The kind of engine of that name; `auto` is the fastest that works here. Raises Refusal."""
-    if name not in NAMES:
-        raise Refusal(f"--engine {name}: there is no such engine; it is one of {', '.join(NAMES)}")
     name = "translator" if name == "auto" else name
     if name not in _made:
+        if name not in NAMES:
+            names = ", ".join(NAMES)
+            raise Refusal(f"--engine {name}: there is no such engine; it is one of {names}")
         kinds = {k.name: k for k in (_Reference, _Interpreter, _Translator)}
         _made[name] = kinds[name]()
     return _made[name]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import marshal
+import os
 import sys
 from collections.abc import Collection
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from auberge.engine import cache
 from auberge.engine.describe import layout_of, reset_of, steady
-from auberge.engine.explore import Explorer
+from auberge.engine.explore import LIMIT, Explorer
 from auberge.engine.host import Host
 from auberge.engine.llvm_text import METADATA
 from auberge.engine.lowering import Context
@@ -30,6 +31,7 @@ from auberge.engine.workshop import SIZE
 from auberge.isa.riscv.rv64 import rv64
 
 TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
+NICE = 5  # guests go first
 EXPORTS = ("run", "prepare", "publish", "take_trap")
 WRITABLE, ALLOCATED = 1, 2  # sh_flags of ELF sections
 PC32, ADR_PREL_PG_HI21, ADD_ABS_LO12_NC = 2, 275, 277
@@ -85,10 +87,10 @@ class Regions:
         self.explorer = Explorer(rv64, self.context.watched, steady())
 
     def compile(
-        self, page: bytes, entry: int, others: Collection[int] = ()
+        self, page: bytes, entry: int, others: Collection[int] = (), limit: int = LIMIT
     ) -> tuple[bytes, int] | None:
         """The code of the region that begins there, and of how many instructions; None if none."""
-        shape = self.explorer.shape(page, entry, others)
+        shape = self.explorer.shape(page, entry, others, limit)
         if not shape.steps:
             return None
         text = Region(self.context, self.explorer, shape, entry, "region").text
@@ -144,9 +146,9 @@ def _link(
 ) -> None:
     """Fill in addresses of the code's own that LLVM left open; they hold at the start of any page.
 
-    x86-64 ("System V ABI, AMD64 Supplement", 4.4): the distance to a constant. AArch64 ("ELF for the
-    Arm 64-bit Architecture", 5.7.6): an address is put together from its page, as a distance, and
-    the offset in it. Raises RuntimeError for anything else.
+    x86-64 ("System V ABI, AMD64 Supplement", 4.4): the distance to a constant. AArch64 ("ELF for
+    the Arm 64-bit Architecture", 5.7.6): an address is put together from its page, as a distance,
+    and the offset in it. Raises RuntimeError for anything else.
     """
     symbols = elf.get_section(relocations["sh_link"])
     assert isinstance(symbols, SymbolTableSection)
@@ -179,6 +181,7 @@ def build() -> cache.Entry:
 
 def serve() -> None:
     """Compile the regions that are asked for on standard input, one after another."""
+    os.nice(NICE)
     regions = Regions(Host.ours())
     read, write = sys.stdin.buffer, sys.stdout.buffer
     while len(size := read.read(SIZE)) == SIZE:

@@ -1,7 +1,7 @@
-"""Which code makes up a region: the instructions that are reached from one, without leaving its page.
+"""Which code makes up a region: instructions that are reached from one, without leaving its page.
 
-A region has one entry. It ends where a call, an indirect jump, the end of the page, or an
-instruction that is not plain would lead on: what is there is a region of its own, or is interpreted.
+A region has one entry. It ends where a call, an indirect jump, the end of the page, or what is
+not plain would lead on: that a region of its own, or is interpreted.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from auberge.bits.bits import Bits, const, signed
+from auberge.bits.bits import Bits, signed
 from auberge.engine.access import Watched
-from auberge.isa.hart import PC, Place, Spy
+from auberge.isa.hart import PC, ZERO, Place, Spy
 from auberge.isa.spec import Cell, Csr, Form, Insn, Isa, Part
 
 PAGE = 4096
@@ -60,7 +60,7 @@ class Manner(Spy):
         yield
         self.depth -= 1
 
-    def trap(self, cause: int | Bits, tval: Bits = const(0, 64)) -> None:
+    def trap(self, cause: int | Bits, tval: Bits = ZERO) -> None:
         self.is_plain &= self.depth > 0
 
     def fpu(self, op: str, fmt: int, rm: Bits, *operands: Bits) -> Bits:
@@ -168,7 +168,12 @@ class Explorer:
         starts, todo = {entry}, deque([entry])
         while todo:
             offset = todo.popleft()
-            while offset < PAGE and offset not in steps and offset not in others and len(steps) < limit:
+            while (
+                offset < PAGE
+                and offset not in steps
+                and offset not in others
+                and len(steps) < limit
+            ):
                 step = self.step(page, offset)
                 if step is None:
                     break

@@ -22,7 +22,7 @@ from auberge.engine.fetch import (
 )
 from auberge.engine.fpu import TYPES
 from auberge.engine.llvm_text import LEFT, LIKELY, RARE, STATE, TRAPPED, expand
-from auberge.engine.state import BANKS, KEY_WORDS, SAMPLES, SHARED, TLB_ENTRIES, Layout
+from auberge.engine.state import BANKS, KEY_WORDS, SHARED, TLB_ENTRIES, Layout
 
 SSIP = 2  # mip.SSIP
 ACCESS = 1 << 10  # how many instructions of its slice a device's answer takes as long as
@@ -79,7 +79,8 @@ keep:
     store i64 %record, ptr %at
     %more = add i64 %n, 1
     put sampled, %more
-    %full = icmp eq i64 %more, {SAMPLES}
+    %wanted = get samples_wanted
+    %full = icmp uge i64 %more, %wanted
     br i1 %full, label %tell, label %stop
 tell:
     exit {SAMPLED}
@@ -504,8 +505,9 @@ define void @take_trap(ptr %st) #0 {
 }
 """
 
-HANDLERS = (SPENT_HERE, SAMPLE, ONCE, CALLED, REST, CROSS, DEFERRED_HERE, WAITS, TRAPPED_HERE, TRAP_STORED, FAILED, STOP,
-            GOTO_CHECK, GOTO, FIND, ATTEND, LEAVE, FETCH_MISS, UNDECODED, CROSSING)  # fmt: skip
+HANDLERS = (SPENT_HERE, SAMPLE, CALLED, REST, CROSS, DEFERRED_HERE, WAITS, TRAPPED_HERE,
+            TRAP_STORED, FAILED, STOP, GOTO_CHECK, GOTO, FIND, ATTEND, LEAVE, FETCH_MISS, UNDECODED,
+            ONCE, CROSSING)  # fmt: skip
 
 
 def glue(layout: Layout) -> str:

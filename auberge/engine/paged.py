@@ -1,4 +1,4 @@
-"""Memory as handlers and regions access it: a look into the TLB inline, and the slow way by a call."""
+"""Memory as handlers and regions access it: the TLB is looked at inline, the slow way a call."""
 
 from __future__ import annotations
 

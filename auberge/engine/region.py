@@ -20,7 +20,7 @@ from auberge.engine.fpu import (
     declaration,
     declaration_of_comparison,
 )
-from auberge.engine.llvm_text import LIKELY, PARAMS, RARE, STATE, TRAPPED, tail_call
+from auberge.engine.llvm_text import LIKELY, PARAMS, STATE, TRAPPED, tail_call
 from auberge.engine.lowering import FRM, Context, Register
 from auberge.engine.paged import Paged
 from auberge.isa.hart import FETCH, PC, ZERO, Place
@@ -36,6 +36,11 @@ class Way(NamedTuple):
     text: Callable[[], None]
 
 
+def exit_label(offset: int) -> str:
+    """Of what leaves for an offset of the page, or beyond it."""
+    return f"x{offset}" if offset >= 0 else f"before{-offset}"
+
+
 class Region(Paged):
     """A region traced into LLVM text, as the function `name`."""
 
@@ -49,7 +54,7 @@ class Region(Paged):
         self.written: dict[int, frozenset[str]] = {}  # by each block
         self.edges: dict[int, list[int]] = {}
         self.ways: list[Way] = []
-        self.shared_ways: set[str] = set()
+        self.failures: set[str] = set()  # what failing instructions lead to
         self.headers: set[int] = set()
         self.links: dict[int, list[tuple[int, frozenset[str]]]] = {}  # in-page targets outside
         self.places: dict[Bits, int] = {}  # a leaf that is an address: its offset in the page
@@ -63,9 +68,10 @@ class Region(Paged):
         self.leave_region()
         rest, self.lines = self.lines, []
         self.begin()
+        strict = "strictfp " if self.needs else ""
         self.text = "\n".join([
             *sorted(self.needs),
-            f"define preserve_nonecc void @{name}({PARAMS}) {'strictfp ' if self.needs else ''}#0 {{",
+            f"define preserve_nonecc void @{name}({PARAMS}) {strict}#0 {{",
             "entry:",
             *self.lines, *body, *rest,
             "}\n",
@@ -90,7 +96,7 @@ class Region(Paged):
                 self.jump_to(target)
                 return
             offset = step.next
-            if offset in self.edges or offset in self.shape.starts or offset not in self.shape.steps:
+            if offset in self.shape.starts or offset not in self.shape.steps:
                 self.store_left()
                 self.do(f"br label %{self.to(offset)}")
                 return
@@ -160,11 +166,8 @@ class Region(Paged):
                 return f"b{offset}"
             self.headers.add(offset)  # a loop has at least one edge that leads back
             return f"h{offset}"
-        label = f"x{offset}" if offset >= 0 else f"xm{-offset}"
-        if offset not in self.links:
-            self.links[offset] = []
-        self.links[offset].append((self.start_block, self.block_written))
-        return label
+        self.links.setdefault(offset, []).append((self.start_block, self.block_written))
+        return exit_label(offset)
 
     def indirect(self, target: str) -> None:
         """Go on at an address that only the guest knows."""
@@ -177,36 +180,35 @@ class Region(Paged):
         self.go(self.op("load i64, ptr %target.p"))
 
     def go(self, target: str) -> None:
-        """On to the record of an address, by the TLB entry of its page."""
-        near, far, hit, miss = self.labels("near", "far", "found", "miss")
+        """On to the record of an address, which may be in this page."""
+        near, far = self.labels("near", "far")
         left = self.op("load i64, ptr %left.p")
         inside = self.op(f"icmp ult i64 {self.op(f'xor i64 {target}, %page')}, {PAGE}")
-        times_8 = self.op(f"shl i64 {target}, 3")
         self.do(f"br i1 {inside}, label %{near}, label %{far}")
         self.start(near)
-        self.enter(self.op(f"add i64 {times_8}, %bias"), left, "%bias")
+        self.enter(target, left, "%bias")
         self.start(far)
-        self.go_far(target, times_8, left, hit, miss)
+        self.go_far(target, left)
 
-    def go_far(self, target: str, times_8: str, left: str, hit: str, miss: str) -> None:
-        """The same where the page is another one."""
+    def go_far(self, target: str, left: str) -> None:
+        """On to the record of an address, by the TLB entry of its page."""
+        hit, miss = self.labels("found", "miss")
         entry = self.tlb_entry("%tlb", target, FETCH)
         tag = self.op(f"load i64, ptr {entry}, {STATE}")
-        same = self.op(f"icmp eq i64 {tag}, {self.op(f'and i64 {target}, -4096')}")
+        same = self.op(f"icmp eq i64 {tag}, {self.op(f'and i64 {target}, {-PAGE}')}")
         self.do(f"br i1 {same}, label %{hit}, label %{miss}, {LIKELY}")
         self.start(hit)
         second = self.op(f"getelementptr i8, ptr {entry}, i64 8")
-        bias = self.op(f"load i64, ptr {second}, {STATE}")
-        self.enter(self.op(f"add i64 {times_8}, {bias}"), left, bias)
+        self.enter(target, left, self.op(f"load i64, ptr {second}, {STATE}"))
         self.start(miss)
         self.put("pc", target)
         self.jump("find", "%rec", left)
 
-    def enter(self, record: str, left: str, bias: str) -> None:
-        """Jump to what the record at this address says."""
+    def enter(self, target: str, left: str, bias: str) -> None:
+        """Jump to what the record of an address says, in a page of that bias."""
+        record = self.op(f"add i64 {self.op(f'shl i64 {target}, 3')}, {bias}")
         rec = self.op(f"inttoptr i64 {record} to ptr")
-        f = self.op(f"load ptr, ptr {rec}")
-        self.lines += tail_call(f, rec=rec, left=left, bias=bias)
+        self.lines += tail_call(self.op(f"load ptr, ptr {rec}"), rec=rec, left=left, bias=bias)
 
     def jump(self, f: str, rec: str, left: str) -> None:
         """Never to come back: to code that handlers share."""
@@ -232,8 +234,9 @@ class Region(Paged):
         for (cell, hi, lo), value in self.guards():
             bits = self.op(f"lshr i64 {self.get(cell.name)}, {lo}")
             part = self.op(f"and i64 {bits}, {(1 << hi - lo + 1) - 1}")
-            same, = self.labels("steady")
-            self.do(f"br i1 {self.op(f'icmp eq i64 {part}, {value}')}, label %{same}, label %once, {LIKELY}")
+            (same,) = self.labels("steady")
+            is_so = self.op(f"icmp eq i64 {part}, {value}")
+            self.do(f"br i1 {is_so}, label %{same}, label %once, {LIKELY}")
             self.start(same)
         self.question("%left", f"b{self.entry}", "called", "rest")
 
@@ -245,7 +248,7 @@ class Region(Paged):
 
     def question(self, left: str, on: str, called: str, rest: str) -> None:
         """Is there budget for one way through, and does nobody call?"""
-        calm, = self.labels("calm")
+        (calm,) = self.labels("calm")
         enough = self.op(f"icmp ugt i64 {left}, {self.size}")
         self.do(f"br i1 {enough}, label %{calm}, label %{rest}, {LIKELY}")
         self.start(calm)
@@ -263,34 +266,36 @@ class Region(Paged):
         """All ways out, now that it is known what each block may have written."""
         before = self.flow()
         for offset, froms in sorted(self.links.items()):
-            self.start(f"x{offset}" if offset >= 0 else f"xm{-offset}")
-            self.save(frozenset().union(*(before[b] | own for b, own in froms)))
-            left = self.op("load i64, ptr %left.p")
-            if 0 <= offset < PAGE:
-                rec = self.record(offset)
-                self.lines += tail_call(self.op(f"load ptr, ptr {rec}"), rec=rec, left=left)
-            else:
-                target = self.op(f"add i64 %page, {offset}")
-                hit, miss = self.labels("found", "miss")
-                self.go_far(target, self.op(f"shl i64 {target}, 3"), left, hit, miss)
+            self.start(exit_label(offset))
+            self.save(frozenset[str]().union(*(before[b] | own for b, own in froms)))
+            self.go_on_at(offset)
         for target in sorted(self.headers):
-            for kind in ("called", "rest"):
-                self.start(f"{kind}{target}")
+            for f in ("called", "rest"):
+                self.start(f"{f}{target}")
                 self.save(before[target])
-                self.jump(kind, self.record(target), self.op("load i64, ptr %left.p"))
-        for label, block, written, text in self.ways:
-            self.start(label)
-            self.save(before[block] | written)
-            text()
-        for f in sorted(self.shared_ways):
+                self.jump(f, self.record(target), self.op("load i64, ptr %left.p"))
+        for way in self.ways:
+            self.start(way.label)
+            self.save(before[way.block] | way.written)
+            way.text()
+        for f in sorted(self.failures):
             self.start(f)
             distance = self.op("load i64, ptr %distance.p")
-            before_block, done = (self.op(f"load i64, ptr %{v}.p") for v in ("left", "done"))
+            left, done = (self.op(f"load i64, ptr %{v}.p") for v in ("left", "done"))
             rec = self.op(f"getelementptr i8, ptr %rec, i64 {distance}")
-            self.jump(f, rec, self.op(f"sub i64 {before_block}, {done}"))
-        for kind in ("called", "rest", *(["once"] if self.guards() else [])):
-            self.start(kind)
-            self.jump(kind, "%rec", "%left")
+            self.jump(f, rec, self.op(f"sub i64 {left}, {done}"))
+        for f in ("called", "rest", *(["once"] if self.guards() else [])):
+            self.start(f)
+            self.jump(f, "%rec", "%left")
+
+    def go_on_at(self, offset: int) -> None:
+        """Leave for the record of an offset of the page, or beyond it."""
+        left = self.op("load i64, ptr %left.p")
+        if 0 <= offset < PAGE:
+            rec = self.record(offset)
+            self.lines += tail_call(self.op(f"load ptr, ptr {rec}"), rec=rec, left=left)
+        else:
+            self.go_far(self.op(f"add i64 %page, {offset}"), left)
 
     def flow(self) -> dict[int, frozenset[str]]:
         """What may have been written before each block, on any way to it from the entry."""
@@ -329,8 +334,8 @@ class Region(Paged):
     def way_out(self, f: str) -> None:
         """End this path before the instruction, in code that handlers share."""
         distance, done = 8 * (self.step.offset - self.entry), self.count
-        label, = self.labels("out")
-        self.shared_ways.add(f)
+        (label,) = self.labels("out")
+        self.failures.add(f)
 
         def text() -> None:
             self.do(f"store i64 {distance}, ptr %distance.p")
@@ -402,7 +407,9 @@ class Region(Paged):
             raise TypeError(f"{self.step.form.insn.name} rounds as regions do not")
         if op == "narrow":  # LLVM 20's code generator fails where it combines this with others
             value = self.low(operands[0])
-            return self.leaf(fmt, self.op(f"call i{fmt} {self.shared('fpu_narrow_32')}(i64 {value})"))
+            return self.leaf(
+                fmt, self.op(f"call i{fmt} {self.shared('fpu_narrow_32')}(i64 {value})")
+            )
         intrinsic, types, strict = constrained(op, fmt)
         values = [
             self.low(v) if t == "i64" else self.op(f"bitcast i{v.width} {self.low(v)} to {t}")

@@ -1,8 +1,8 @@
 """Regions kept on disk: what was compiled once is there at the next start, without a compiler.
 
-One file for each key (`cache.key`), to which records are appended: the digest of a page of code, an
-entry in it, machine code, and a checksum over all that. A record whose checksum is wrong is ignored,
-and what follows a damaged one is not looked at; the next writer begins the file anew.
+One file for each key (`cache.key`), to which records are appended: the digest of a page of code,
+an entry in it, machine code, and a checksum over all that. A record whose checksum is wrong is
+ignored, and what follows a damaged one is not looked at; the next writer begins the file anew.
 """
 
 from __future__ import annotations

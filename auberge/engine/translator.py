@@ -8,6 +8,7 @@ know of code that changes holds for regions too.
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from hashlib import blake2b
 
@@ -24,10 +25,18 @@ from auberge.memory.ram import PAGE, Ram
 
 ARENA = 64 << 20  # bytes of translated code
 HEAT = 3  # samples at one place that make it hot
+MOST_PLACES = 1 << 16  # whose heat is remembered, or that were asked for
+# Constants of a region are found by the distance of pages on AArch64.
+ALIGN = 64 if os.uname().machine == "x86_64" else PAGE
+SHORT = 128  # instructions of a slice, where each sample is looked at
 
 
 class Translations:
-    """The regions that all harts of a process share, by the code that they were made from."""
+    """The regions that all harts of a process share, by the code that they were made from.
+
+    With `waits`, as for tests, slices are short, each sample is looked at, and the guest stands
+    still while a region is compiled: what is translated does not depend on time.
+    """
 
     def __init__(
         self, workshop: Workshop, file: RegionFile | None, heat: int = HEAT, waits: bool = False
@@ -39,6 +48,7 @@ class Translations:
         self.news: list[tuple[Order, int]] = []
         self.lock = threading.Lock()
         self.instructions = self.loaded = 0
+        self.is_full = False
 
     def collect(self) -> None:
         """Take over what the workshop has done."""
@@ -62,8 +72,9 @@ class Translations:
     def add(self, order: Order, code: bytes, instructions: int) -> None:
         """A region that can be installed from now on."""
         try:
-            address = self.arena.add(code, 64)
+            address = self.arena.add(code, ALIGN)
         except MemoryError:
+            self.is_full = True
             return
         self.known.setdefault(order.digest, {})[order.entry] = address
         self.news.append((order, address))
@@ -90,7 +101,9 @@ class Translator(Interpreter):
         self.installed = 0
         self._samples = (ctypes.c_uint64 * SAMPLES)()
         hart["samples"] = ctypes.addressof(self._samples)
-        hart["sampled"], hart["reports_code"] = 0, 1
+        hart["sampled"], hart["samples_wanted"], hart["reports_code"] = 0, SAMPLES, 1
+        if translations.waits:
+            hart["longest"], hart["samples_wanted"] = SHORT, 1
 
     def _other(self, code: int, left: int) -> tuple[Exit | None, int]:
         if code == exits.NEW_CODE:
@@ -145,6 +158,10 @@ class Translator(Interpreter):
 
     def _place_orders(self) -> None:
         works = self.translations
+        if len(self._heat) > MOST_PLACES:
+            self._heat.clear()
+        if works.is_full or len(works.asked) > MOST_PLACES:
+            return
         hot = [o for o, n in self._heat.items() if n >= works.heat]
         hot.sort(key=lambda o: -self._heat[o])
         for order in hot:

@@ -5,11 +5,13 @@ It may fail, crash or hang on any request: that loses the region, never the gues
 
 from __future__ import annotations
 
+import atexit
 import marshal
 import os
 import sys
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 SIZE = 4  # bytes of a message's length
 AT_ONCE = 2  # requests that it has at a time: more would not be done sooner
+COMMAND = ("-m", "auberge.engine.compiler", "regions")  # for Python
 PATIENCE = 30.0  # seconds for one region, before the process is given up
 STARTS = 5  # how often it is begun anew, before nobody asks any more
 
@@ -31,8 +34,8 @@ class Order(NamedTuple):
 class Workshop:
     """Starts the process when it is first asked, and again when it has ended."""
 
-    def __init__(self, command: tuple[str, ...] = ("-m", "auberge.engine.compiler", "regions")):
-        self.command = command
+    def __init__(self, command: tuple[str, ...] = COMMAND, patience: float = PATIENCE) -> None:
+        self.command, self.patience = command, patience
         self.process: subprocess.Popen[bytes] | None = None
         self.open: list[Order] = []
         self.since = 0.0
@@ -54,7 +57,8 @@ class Workshop:
             self.since = time.monotonic()
         self.open.append(order)
         try:
-            os.write(self.process.stdin.fileno(), len(body).to_bytes(SIZE, "little") + body)
+            self.process.stdin.write(len(body).to_bytes(SIZE, "little") + body)
+            self.process.stdin.flush()
         except OSError:
             self._give_up()
 
@@ -70,12 +74,12 @@ class Workshop:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                bufsize=0,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
                 start_new_session=True,
             )
         except OSError:
             return False
+        atexit.register(self.close)
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
         self._in = b""
@@ -91,7 +95,11 @@ class Workshop:
                 size = int.from_bytes(self._in[:SIZE], "little")
                 if len(self._in) < SIZE + size:
                     break
-                code, count = marshal.loads(self._in[SIZE : SIZE + size])
+                try:
+                    code, count = marshal.loads(self._in[SIZE : SIZE + size])
+                except (ValueError, EOFError, TypeError):
+                    self._give_up()
+                    return ready
                 self._in = self._in[SIZE + size :]
                 ready.append((self.open.pop(0), code, count))
                 self.since = time.monotonic()
@@ -104,11 +112,11 @@ class Workshop:
         if wait:
             import select
 
-            select.select([fd], [], [], PATIENCE)
+            select.select([fd], [], [], self.patience)
         try:
             data = os.read(fd, 1 << 20)
         except BlockingIOError:
-            if time.monotonic() - self.since > PATIENCE:
+            if time.monotonic() - self.since >= self.patience:
                 self._give_up()
             return False
         if not data:
@@ -128,8 +136,10 @@ class Workshop:
         process, self.process = self.process, None
         if process is None:
             return
+        atexit.unregister(self.close)
         process.kill()
         process.wait()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
-                stream.close()
+                with suppress(OSError):  # what it holds was for a process that is gone
+                    stream.close()
