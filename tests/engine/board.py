@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from functools import partial
 
 from auberge.engine.choose import Engine, choose
 from auberge.engine.clock import Clock, ManualClock
@@ -111,15 +112,15 @@ def finished(
     setup: Callable[[Board], None] | None = None,
     **cells: int | str,
 ) -> Board:
-    """Run `text` to its `wfi` on both engines in lockstep; the interpreter's board afterwards."""
+    """Run `text` to its `wfi` on all engines, in lockstep with the reference; a board afterwards."""
 
     def make(engine: str) -> Board:
         return Board(engine, text, clock, setup, **cells)
 
-    wrong = first_difference(
-        lambda: make("reference"), lambda: make("interpreter"), 20_000, stride=64
-    )
-    assert wrong is None, f"{wrong}\n{wrong.pc:#x}: {disassemble(rv64, wrong.word)}"
+    for engine in ENGINES[1:]:
+        makers = partial(make, "reference"), partial(make, engine)
+        wrong = first_difference(*makers, 20_000, stride=64)
+        assert wrong is None, f"{engine}: {wrong}\n{wrong.pc:#x}: {disassemble(rv64, wrong.word)}"
     return make("interpreter").finish()
 
 
