@@ -22,13 +22,18 @@ $(VENV)/.test-extras: pyproject.toml | $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $(VENV)/.installed $@
 
-# A person gets a shell; a pipe gets the guest's report of itself.
+# A person gets a shell, by systemd's own means (systemd.system-credentials(7)); a pipe gets the guest's
+# report of itself. `make run IMAGE=tiny` is there in seconds.
+IMAGE ?= debian
+LOGIN := systemd.set_credential=agetty.autologin:root systemd.set_credential=login.noauth:yes
+
 run: venv
-	@$(BIN)/auberge image build tiny
+	@$(BIN)/auberge image build $(IMAGE)
 	@if [ -t 0 ] && [ -t 1 ]; then \
-	    exec $(BIN)/auberge boot tiny; \
+	    echo "$(IMAGE) starts; \`poweroff\` or Ctrl-A X leaves it, and what was changed is forgotten"; \
+	    exec $(BIN)/auberge boot $(IMAGE) --append "quiet $(LOGIN)"; \
 	else \
-	    exec $(BIN)/auberge boot tiny --append auberge.report; \
+	    exec $(BIN)/auberge boot $(IMAGE) --append "quiet auberge.report"; \
 	fi
 
 test: $(VENV)/.test-extras

@@ -4,15 +4,30 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # type checkers know better; importing `typing` for it costs milliseconds
 if TYPE_CHECKING:
+    from auberge.api.hart import Unmapped as Unmapped
     from auberge.api.machine import Machine as Machine
+    from auberge.machine.outcome import Ending as Ending
     from auberge.machine.outcome import Faulted as Faulted
     from auberge.machine.outcome import Paused as Paused
     from auberge.machine.outcome import PoweredOff as PoweredOff
     from auberge.machine.outcome import Printed as Printed
+    from auberge.machine.outcome import Reached as Reached
+    from auberge.machine.outcome import Reset as Reset
     from auberge.machine.outcome import TimedOut as TimedOut
     from auberge.refusal import Refusal as Refusal
 
-__all__ = ["Faulted", "Machine", "Paused", "PoweredOff", "Printed", "Refusal", "TimedOut"]
+__all__ = [
+    "Faulted",
+    "Machine",
+    "Paused",
+    "PoweredOff",
+    "Printed",
+    "Reached",
+    "Refusal",
+    "Reset",
+    "TimedOut",
+    "Unmapped",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -21,10 +36,18 @@ def __getattr__(name: str) -> object:
         from auberge.api.machine import Machine
 
         return Machine
+    if name == "Unmapped":
+        from auberge.api.hart import Unmapped
+
+        return Unmapped
     if name == "Refusal":
         from auberge.refusal import Refusal
 
         return Refusal
+    if name == "Ending":
+        from auberge.machine.outcome import Ending
+
+        return Ending
     if name in __all__:
         from auberge.machine import outcome
 

@@ -24,7 +24,7 @@ ELF_MAGIC = b"\x7fELF"
 
 def run(path: str, engine: str) -> str:
     """How the program at `path` went: "passed", or what happened instead."""
-    program = open_elf(path, BASE, SIZE)
+    program = open_elf(path, BASE, SIZE, BASE)
     if program.tohost is None:
         raise Refusal(f"{path}: no symbol tohost; give a folder of test programs")
     ram, clock, kind = Ram(BASE, SIZE), InstructionClock(), choose(engine)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 
 class Peer(NamedTuple):
-    """A program some tests need, where Debian keeps it, and what goes untested without it."""
+    """What some tests need, where Debian keeps it, and what goes untested without it."""
 
-    program: str
+    program: str  # or the path of what nobody executes here
     packages: tuple[str, ...]  # the first that this release of Debian knows
     without: str
 
@@ -28,14 +28,22 @@ PEERS = [
     Peer("gpgv", ("gpgv",), "signatures of archives"),
     Peer("tmux", ("tmux",), "the terminal inside tmux"),
     Peer("gdb-multiarch", ("gdb-multiarch",), "the debugger's server with GDB"),
+    Peer("qemu-img", ("qemu-utils",), "disk images of other programs"),
     Peer("mkfs.ext4", ("e2fsprogs",), "file systems on disks"),
+    Peer("sfdisk", ("fdisk",), "partitions on disks"),
+    Peer("/usr/lib/riscv64-linux-gnu/opensbi", ("opensbi",), "OpenSBI in a guest"),
+    Peer("/usr/lib/u-boot", ("u-boot-qemu",), "U-Boot in a guest"),
 ]
 
 
 def missing() -> list[Peer]:
     """The peers this host lacks; sbin counts, whoever asks."""
     path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
-    return [peer for peer in PEERS if not shutil.which(peer.program, path=path)]
+    return [
+        peer
+        for peer in PEERS
+        if not (shutil.which(peer.program, path=path) or os.path.isdir(peer.program))
+    ]
 
 
 def known(package: str) -> bool:

@@ -3,30 +3,39 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from auberge.api.disks import Disks
+from auberge.api.hart import Hart, Memory
 from auberge.api.standard_input import StandardInput
 from auberge.engine.choose import choose
 from auberge.machine import console as wire
 from auberge.machine import machine as inner
-from auberge.machine.disk import Disk, Mode, open_disk
+from auberge.machine.device import Device, Line
 from auberge.machine.net.choose import Network, make_network
 from auberge.machine.net.forward import Forward
-from auberge.machine.outcome import Outcome, Printed, TimedOut
+from auberge.machine.outcome import Broke, Ending, Printed, Reached, Reset, TimedOut
 from auberge.machine.statistics import Statistics
+from auberge.machine.until import Expected, Literal, Matching
+from auberge.machine.vcpu import Vcpu
 from auberge.machine.virt import LEAST_MEMORY, MOST_DISKS, MOST_HARTS, MOST_MEMORY
-from auberge.machine.virtio.block import Block
 from auberge.machine.virtio.device import VirtioDevice
 from auberge.machine.virtio.net import Counts, Net
 from auberge.memory.ram import PAGE
 from auberge.refusal import Refusal
 
 if TYPE_CHECKING:
+    import re
+
     from auberge.machine.debug.server import Server
+    from auberge.machine.share.shares import Shares
+    from auberge.monitor.control import Control
 
 Path = str | os.PathLike[str]
+Text: TypeAlias = "str | bytes | re.Pattern[str] | re.Pattern[bytes]"
 
 UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
@@ -65,10 +74,11 @@ class Console:
         """How many bytes were typed that the guest's hardware has not taken yet."""
         return self._console.untaken
 
-    def expect(self, text: str, timeout: float | None = None) -> str:
-        """Run the machine until it prints `text`; return what was printed since the last match.
+    def expect(self, text: "Text", timeout: float | None = None) -> str:
+        """Run the machine until it prints `text`, which may be a regular expression, as in `run`.
 
-        Raises TimeoutError after `timeout` seconds, and EOFError if the guest ends before.
+        Returns what was printed since the last match. Raises TimeoutError after `timeout` seconds,
+        and EOFError if the guest ends before.
         """
         begin = self._machine._matched
         outcome = self._machine.run(until=text, timeout=timeout)
@@ -83,6 +93,27 @@ class Console:
         raise EOFError(f"{text!r} was not printed before {outcome}; the output ends {shown!r}")
 
 
+class Hook:
+    """A function that is called when a hart comes to an address, until `remove`."""
+
+    def __init__(
+        self, machine: inner.Machine, address: int, function: Callable[[Hart], object]
+    ) -> None:
+        self._machine, self._function = machine, function
+        self.address = address
+        self.calls = 0
+        """How often it was called."""
+        machine.hook(address, self._call)
+
+    def _call(self, vcpu: Vcpu) -> None:
+        self.calls += 1
+        self._function(Hart(self._machine, vcpu.hartid))
+
+    def remove(self) -> None:
+        """Call it no longer; in a hook too."""
+        self._machine.unhook(self.address, self._call)
+
+
 class Machine:
     """A computer with a guest in it. Make one with `Machine.virt`; leave it by `close`, or `with`.
 
@@ -93,24 +124,28 @@ class Machine:
     def __init__(
         self,
         machine: inner.Machine,
-        disks: Sequence[Disk],
+        disks: Disks,
         keys: bool,
         network: Network | None,
         counts: Counts,
+        shares: "Shares | None",
     ) -> None:
         self._machine = machine
+        self._shares = shares
         self._disks = disks
         self._network = network
         self._counts = counts
         self._keys = keys
         self._gdb: Server | None = None
+        self._control: Control | None = None
+        self._symbols: dict[str, int] | None = None
         self._matched = 0  # how much output `until` has looked at and found
         self.console = Console(self, machine.console)
 
     @classmethod
     def virt(
         cls,
-        kernel: Path,
+        kernel: Path | None = None,
         initrd: Path | None = None,
         append: str = "",
         memory: str | int = "512M",
@@ -122,19 +157,34 @@ class Machine:
         measured: bool = False,
         net: str = "none",
         ports: Sequence[str] = (),
+        volumes: Sequence[str] = (),
+        devices: Mapping[int, Callable[[Line], Device]] | None = None,
+        firmware: Path | None = None,
+        name: str | None = None,
     ) -> "Machine":
         """A RISC-V machine like QEMU's `virt`, ready to run; raises Refusal for what cannot be.
 
         `kernel` is a Linux Image (raw or gzip), an ELF kernel for S-mode, or an ELF program for
         machine mode. `memory` is bytes, or as "512M" or "2G". A disk is "FILE" (what the guest
         writes goes to FILE.overlay), "FILE,temporary" (what it writes is forgotten), "FILE,rw" or
-        "FILE,ro". With `icount`, instructions are the clock: a run repeats exactly. `console` is
+        "FILE,ro"; its format is as its name ends (".qcow2", ".vmdk", ".vdi", ".vhdx"; else raw)
+        unless ",format=..." says otherwise.
+
+        With `icount`, instructions are the clock: a run repeats exactly. `console` is
         given what the guest prints, in pieces; without it, the guest is on stdin and stdout.
         `measured` makes `statistics` complete. `net` is "none" (no device at all), "user" (the
         world, as a program of this user sees it, without this host) or "user,host-loopback"
         (10.0.2.2 is the host's 127.0.0.1). `ports` are "HOST:GUEST" or "ADDRESS:HOST:GUEST",
         perhaps with "/udp": ports of the host, of 127.0.0.1 unless another is named, that lead to
-        the guest's.
+        the guest's. `volumes` are "HOST:GUEST" or "HOST:GUEST:ro": folders of the host that our
+        images mount at GUEST; other guests find them by 9P, with GUEST or "GUEST:ro" as the tag.
+        `devices` are one's own: what makes each, at every boot, with its interrupt line, by the
+        physical address of its registers; they are in the device tree as well. By its `name`, if it
+        has one, `auberge inspect` finds it.
+
+        `firmware` is a raw binary or an ELF file that starts in machine mode where RAM begins, as
+        with QEMU's `-bios`: OpenSBI, or U-Boot. The kernel, which may then be any binary that runs
+        in S-mode, as U-Boot, is put behind it; without one there is the firmware alone.
         """
         if not 1 <= cpus <= MOST_HARTS:
             raise Refusal(f"cpus: {cpus} is not possible; choose 1 to {MOST_HARTS}")
@@ -143,17 +193,16 @@ class Machine:
         if icount and net != "none":
             raise Refusal("icount: a network cannot be repeated exactly; use net none")
         _check_append(append)
-        most_disks = MOST_DISKS - (net != "none")
-        if len(disks) > most_disks:
-            raise Refusal(f"disks: there are {len(disks)}; at most {most_disks} are possible")
+        _check_slots(len(disks), net != "none", len(volumes))
         configuration = inner.Configuration(
-            os.fspath(kernel),
+            None if kernel is None else os.fspath(kernel),
             None if initrd is None else os.fspath(initrd),
             append,
             memory_size(memory),
             cpus,
             icount,
             measured,
+            None if firmware is None else os.fspath(firmware),
         )
         outside = inner.Outside(
             _to_stdout if console is None else console,
@@ -161,55 +210,83 @@ class Machine:
             time.time_ns,
         )
         kind = choose(engine)
-        opened: list[Disk] = []
+        opened: Disks | None = None
         network = make_network(net, ports, os.urandom)
         counts = Counts()
+        shares: Shares | None = None
 
-        def devices() -> list[VirtioDevice]:
-            blocks = [Block(disk, f"disk{n}") for n, disk in enumerate(opened)]
+        def in_slots() -> list[VirtioDevice]:
+            blocks = [] if opened is None else opened.devices()
             nics = [] if network is None else [Net(MAC, network, counts, time.perf_counter_ns)]
-            return [*blocks, *nics]
+            return [*blocks, *nics, *([] if shares is None else shares.devices())]
 
         try:
-            for disk in disks:
-                opened.append(_open_disk(os.fspath(disk)))
+            opened = Disks([os.fspath(disk) for disk in disks])
+            shares = _open_shares(volumes)
             machine = inner.Machine(
                 configuration,
                 kind,
                 outside,
-                devices,
+                in_slots,
                 services=[] if network is None else [network],
+                devices=devices,
             )
         except BaseException:
             if network is not None:
                 network.close()
-            for each in opened:
-                each.close()
+            if shares is not None:
+                shares.close()
+            if opened is not None:
+                opened.close()
             raise
-        return cls(machine, opened, console is None, network, counts)
+        made = cls(machine, opened, console is None, network, counts, shares)
+        if name is not None:
+            try:
+                made._control = _control(name, machine)
+            except BaseException:
+                made.close()
+                raise
+        return made
 
-    def run(self, until: str | None = None, timeout: float | None = None) -> Outcome:
-        """Run until the guest ends, prints `until`, or `timeout` seconds pass; say which.
+    def run(
+        self, until: "Text | int | type[Reset] | None" = None, timeout: float | None = None
+    ) -> Ending:
+        """Run until the guest ends, does what `until` says, or `timeout` seconds pass; say which.
 
-        `until` may have been printed since it, or another, was last found. A machine that printed,
-        timed out or was paused can run on; one that is off stays off. A guest's reset boots again.
+        `until` is text that is printed, perhaps since it, or another, was last found; a regular
+        expression that a line matches as far as it is printed; an address that a hart comes to; or
+        `auberge.Reset`. All but a machine that is off can run on. A reset of which nobody wants to
+        hear boots again.
         """
         if not self._keys:
             return self._run(until, timeout)
         with StandardInput(self.console.feed):
             return self._run(until, timeout)
 
-    def _run(self, until: str | None, timeout: float | None) -> Outcome:
+    def _run(self, until: "Text | int | type[Reset] | None", timeout: float | None) -> Ending:
         run = self._machine.run if self._gdb is None else self._gdb.debugger.run
-        if until is None:
-            return run(None, timeout, self._matched)
-        text = until.encode()
-        outcome = run(text, timeout, self._matched)
-        if isinstance(outcome, Printed):
-            at = max(self._matched, self._machine.console.forgotten)
-            found = self._machine.console.since(at).find(text)
-            self._matched = at + found + len(text)
+        if isinstance(until, int):
+            with self._stopping_at(until):
+                outcome = run(None, timeout, self._matched)
+        elif until is None or isinstance(until, type):
+            outcome = run(None, timeout, self._matched, through_resets=until is not Reset)
+        else:
+            outcome = run(_expected(until), timeout, self._matched)
+            if isinstance(outcome, Printed):
+                self._matched = self._machine.console.matched
+        assert not isinstance(outcome, Broke), "only a debugger, which is told itself, asks for it"
         return outcome
+
+    @contextmanager
+    def _stopping_at(self, address: int) -> Iterator[None]:
+        def reached(vcpu: Vcpu) -> None:
+            self._machine.end(Reached(vcpu.hartid, address))
+
+        self._machine.hook(_of_an_instruction(address), reached)
+        try:
+            yield
+        finally:
+            self._machine.unhook(address, reached)
 
     def pause(self) -> "Machine":
         """Have `run`, in whichever thread it is, return soon."""
@@ -237,6 +314,67 @@ class Machine:
         """Tell the guest the size of the window that its console is shown in."""
         self._machine.resize(columns, rows)
 
+    # -- looking inside -------------------------------------------------------------------------
+
+    @property
+    def harts(self) -> list[Hart]:
+        """The harts, to look at while the machine does not run, or in `stopped`, or in a hook."""
+        return [Hart(self._machine, hartid) for hartid in range(self._machine.configuration.cpus)]
+
+    @property
+    def memory(self) -> Memory:
+        """The RAM, by physical address."""
+        return Memory(self._machine)
+
+    @contextmanager
+    def stopped(self) -> Iterator["Machine"]:
+        """A context in which no hart executes; a machine that runs goes on afterwards.
+
+        For any thread but that of a hook. Guest time stands still.
+        """
+        with self._machine.visit():
+            yield self
+
+    @property
+    def symbols(self) -> dict[str, int]:
+        """The addresses of an ELF kernel's symbols, by name; others can be put in."""
+        if self._symbols is None:
+            from auberge.machine.symbols import read_symbols
+
+            kernel = self._machine.configuration.kernel
+            self._symbols = {} if kernel is None else read_symbols(kernel)
+        return self._symbols
+
+    def hook(self, address: int | str, function: Callable[[Hart], object]) -> "Hook":
+        """Call `function` with each hart that comes to a virtual address, or a symbol's.
+
+        That is before the instruction there is executed, in every address space. It may read and
+        write the hart, also its pc, and memory; `pause()` in it ends the run. Hooks are called one
+        at a time, in threads of their harts; what one raises, `run` raises.
+        """
+        return Hook(self._machine, _of_an_instruction(self._address(address)), function)
+
+    def at(
+        self, address: int | str
+    ) -> Callable[[Callable[[Hart], object]], Callable[[Hart], object]]:
+        """The decorator that makes a function a hook."""
+
+        def hook(function: Callable[[Hart], object]) -> Callable[[Hart], object]:
+            self.hook(address, function)
+            return function
+
+        return hook
+
+    def _address(self, address: int | str) -> int:
+        if isinstance(address, int):
+            return address
+        found = self.symbols.get(address)
+        if found is None:
+            raise Refusal(
+                f"{address}: no symbol of the kernel; give an address, or put it into symbols"
+            )
+        return found
+
     @property
     def device_tree(self) -> bytes:
         """The device tree blob that the guest was given."""
@@ -250,21 +388,28 @@ class Machine:
     def statistics(self) -> Statistics:
         """What was counted so far."""
         network = {} if self._network is None else self._counts.as_dict()
-        return self._machine.statistics()._replace(network=network)
+        folders = {} if self._shares is None else self._shares.counts.as_dict()
+        disks = self._disks.counts.as_dict()
+        return self._machine.statistics()._replace(
+            network=network, folders=folders, disks=disks if disks["requests"] else {}
+        )
 
     def close(self) -> None:
         """End the machine, and give back its memory and disks."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
         if self._gdb is not None:
             self._gdb.debugger.pause()
             self._gdb.close()
             self._gdb = None
         self._machine.close()
-        for disk in self._disks:
-            disk.close()
-        self._disks = ()
+        self._disks.close()
         if self._network is not None:
             self._network.close()
             self._network = None
+        if self._shares is not None:
+            self._shares.close()
 
     def __enter__(self) -> "Machine":
         return self
@@ -276,6 +421,36 @@ class Machine:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _control(name: str, machine: inner.Machine) -> "Control":
+    from auberge.monitor.control import Control, Question
+
+    def inspect(question: Question) -> object:
+        from auberge.monitor.inspection import inspect  # imports the description of the ISA
+
+        return inspect(machine, question)
+
+    return Control(name, {"inspect": inspect})
+
+
+def _expected(until: "Text") -> Expected:
+    if isinstance(until, str):
+        return Literal(until.encode())
+    if isinstance(until, bytes):
+        return Literal(until)
+    import re  # slow to import, and here already: somebody compiled this
+
+    text = until.pattern
+    if isinstance(text, str):
+        return Matching(re.compile(text.encode(), until.flags & ~re.UNICODE))
+    return Matching(re.compile(text, until.flags))
+
+
+def _of_an_instruction(address: int) -> int:
+    if not 0 <= address < 1 << 64 or address & 1:
+        raise ValueError(f"{address:#x}: no instruction can be there; it is even, of 64 bits")
+    return address
 
 
 def memory_size(memory: str | int) -> int:
@@ -310,6 +485,17 @@ def repeatable_entropy() -> Callable[[int], bytes]:
     return entropy
 
 
+def _check_slots(disks: int, network: bool, folders: int) -> None:
+    if disks + network + folders <= MOST_DISKS:
+        return
+    if folders:
+        raise Refusal(
+            f"volumes: {folders}, beside disks ({disks}) and networks ({int(network)});"
+            f" at most {MOST_DISKS} in all are possible, so share a folder above several"
+        )
+    raise Refusal(f"disks: there are {disks}; at most {MOST_DISKS - network} are possible")
+
+
 def _check_append(append: str) -> None:
     try:
         size = len(append.encode())
@@ -321,14 +507,12 @@ def _check_append(append: str) -> None:
         raise Refusal(f"append: {size} bytes; the kernel reads no more than {LONGEST_APPEND}")
 
 
-def _open_disk(disk: str) -> Disk:
-    path, comma, option = disk.rpartition(",")
-    modes: dict[str, Mode] = {
-        "ro": "ro", "rw": "rw", "overlay": "overlay", "temporary": "temporary",
-    }  # fmt: skip
-    if comma and option in modes:
-        return open_disk(path, modes[option])
-    return open_disk(disk)
+def _open_shares(volumes: Sequence[str]) -> "Shares | None":
+    if not volumes:
+        return None
+    from auberge.machine.share.shares import Shares  # not on the way of every boot
+
+    return Shares(volumes)
 
 
 def _to_stdout(data: bytes) -> None:

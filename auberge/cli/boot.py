@@ -9,11 +9,11 @@ from auberge.cli.patience import patience
 from auberge.cli.terminal import Guest, Terminal
 from auberge.engine.choose import NAMES
 from auberge.image.store import Boot, Image, boot_options, find, parse_reference
-from auberge.machine.net.choose import NETWORKS
 from auberge.machine.outcome import Faulted, Outcome, PoweredOff, TimedOut
 from auberge.refusal import Refusal
 
 BOARDS = {"virt": "riscv64"}  # and the architecture of its guests
+DESCRIPTORS = 1 << 16
 OUT_OF_TIME = 124  # as timeout(1)
 FAILED = 125
 FIRST_START = "generating code for this host, which is kept: some seconds"
@@ -23,12 +23,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the computer is made of."""
     add = parser.add_argument
     add("image", metavar="IMAGE", nargs="?", help="what `auberge image build` made")
-    add("--kernel", metavar="FILE", help="an Image, or an ELF file, instead of IMAGE")
+    add(
+        "--kernel", metavar="FILE",
+        help="an Image, or an ELF file, instead of IMAGE's kernel and initramfs",
+    )  # fmt: skip
+    add(
+        "--firmware", metavar="FILE",
+        help="what begins in machine mode, as OpenSBI, a raw binary or an ELF file; the kernel,"
+        " which may then be a raw binary too, as U-Boot, is put behind it",
+    )  # fmt: skip
     add("--initrd", metavar="FILE", help="an initramfs, instead of IMAGE's")
     add("--append", metavar="TEXT", default="", help="the kernel's command line")
     add(
-        "--disk", metavar="FILE[,rw|,ro]", action="append", default=[],
-        help="a raw disk; what is written goes to FILE.overlay, or with `,rw` to FILE itself",
+        "--disk", metavar="FILE[,rw|,ro][,format=NAME]", action="append", default=[],
+        help="a disk, raw or as its name ends (.qcow2 .vmdk .vdi .vhdx); what is written goes to"
+        " FILE.overlay, or with `,rw` to FILE itself, which then is raw",
     )  # fmt: skip
     add("--memory", metavar="SIZE", help="as 512M or 2G (512M, or what IMAGE asks for)")
     add("--cpus", metavar="N", type=int, default=1, help="harts (1)")
@@ -39,14 +48,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="start stopped, and let GDB connect there (HOST is 127.0.0.1)",
     )  # fmt: skip
     add(
-        "--net", choices=NETWORKS, metavar="none|user",
+        "--net", metavar="none|user",
         help="a network without root (user; with --icount, none), or no such device at all;"
-        " `user,host-loopback` also makes 10.0.2.2 this host's 127.0.0.1",
+        " `user,host-loopback` also makes 10.0.2.2 this host's 127.0.0.1; `user,passt` and"
+        " `user,builtin` say what carries packets to other hosts (passt where it works)",
     )  # fmt: skip
     add(
         "-p", metavar="[ADDRESS:]HOST:GUEST[/udp]", dest="ports", action="append", default=[],
         help="lead a port of this host, of 127.0.0.1 unless ADDRESS is given, to one of the guest",
     )  # fmt: skip
+    add(
+        "-v", metavar="HOST:GUEST[:ro]", dest="volumes", action="append", default=[],
+        help="share a folder of this host with the guest, whose init mounts it at GUEST",
+    )  # fmt: skip
+    add("--name", metavar="NAME", help="what `auberge inspect` finds it by")
     add("--timeout", metavar="SECONDS", type=seconds, help="end with status 124 after that long")
     add("--icount", action="store_true", help="instructions are the clock: runs repeat exactly")
     add("--dumpdtb", metavar="FILE", help="write the device tree and do not boot")
@@ -69,10 +84,13 @@ def run(args: argparse.Namespace) -> int:
     image = chosen_image(args)
     wish = Boot() if image is None else boot_options(image)
     terminal = Terminal()
+    if args.volumes:
+        allow_descriptors()
     with patience(FIRST_START):
         machine = Machine.virt(
-            kernel=args.kernel if image is None else image.kernel,
-            initrd=args.initrd or (image and image.initrd),
+            kernel=args.kernel or (image and image.kernel),
+            # an image's initramfs has the modules of the image's kernel
+            initrd=args.initrd or (image and not args.kernel and image.initrd) or None,
             append=command_line(args.append, wish.append, terminal, image),
             memory=args.memory or wish.memory or "512M",
             cpus=args.cpus,
@@ -83,6 +101,9 @@ def run(args: argparse.Namespace) -> int:
             measured=args.stats,
             net=args.net or ("none" if args.icount else "user"),
             ports=args.ports,
+            volumes=args.volumes,
+            firmware=args.firmware,
+            name=args.name,
         )
     with machine:
         if args.dumpdtb is not None:
@@ -93,13 +114,23 @@ def run(args: argparse.Namespace) -> int:
             print(
                 f"auberge: GDB can connect: target remote {machine.gdb(args.gdb)}", file=sys.stderr
             )
-        with terminal.serving(as_guest(machine)):
+        with terminal.serving(as_guest(machine), args.timeout):
             outcome = machine.run(timeout=args.timeout)
         if args.stats:
             print("\n".join(machine.statistics().lines()), file=sys.stderr)
     if terminal.failure is not None:
         raise terminal.failure
     return status(outcome, terminal.signal)
+
+
+def allow_descriptors() -> None:
+    """Let this process have as many files open as it is allowed to: a guest's are ours too."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def as_guest(machine: Machine) -> Guest:
@@ -113,13 +144,11 @@ def as_guest(machine: Machine) -> Guest:
 
 
 def chosen_image(args: argparse.Namespace) -> Image | None:
-    """The image that IMAGE names; None if the kernel is given by --kernel."""
-    if args.image is None and args.kernel is None:
-        raise Refusal("boot: nothing to boot; name an IMAGE, as tiny, or give --kernel FILE")
+    """The image that IMAGE names, if it names one."""
     if args.image is None:
+        if args.kernel is None and args.firmware is None:
+            raise Refusal("boot: nothing to boot; name an IMAGE, as tiny, or give --kernel FILE")
         return None
-    if args.kernel is not None:
-        raise Refusal("boot: both an IMAGE and --kernel; give one of them")
     ours = BOARDS[args.board]
     name, arch = parse_reference(args.image, ours)
     if arch != ours:

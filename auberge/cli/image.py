@@ -4,11 +4,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from auberge.image import Image, build, find, store
+from auberge.image import Image, build, find, stages, store
 from auberge.image.recipe import Job, Progress
 from auberge.refusal import Refusal
 
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     match args.verb:
         case "build":
             name, arch = store.parse_reference(args.image, ARCH)
-            with shown_progress(f"{name}:{arch}") as progress:
+            with shown_progress(f"{name}:{arch}", stages(name)) as progress:
                 image = build(
                     name, arch, args.mirror, args.keyring, progress, args.update, run_guest
                 )
@@ -63,13 +64,17 @@ def run_guest(job: Job) -> None:
     # only some builds need the machine, and most find the image in the cache
     from auberge.api.machine import Machine
 
+    def hear(data: bytes) -> None:
+        machine.console.send(job.hear(data))
+
     with Machine.virt(
         job.kernel,
         job.initrd,
         job.append,
         job.memory,
+        job.cpus,
         disks=job.disks,
-        console=job.hear,
+        console=hear,
     ) as machine:
         machine.run(until=job.until)
 
@@ -114,17 +119,10 @@ def list_images(as_json: bool) -> None:
 
 
 @contextmanager
-def shown_progress(what: str) -> Iterator[Progress]:
-    """Show stages on stderr: as bars on a terminal, else a line for each."""
+def shown_progress(what: str, stages: Sequence[str]) -> Iterator[Progress]:
+    """Show on stderr how far the stages are: as bars on a terminal, else by lines."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        seen: set[str] = set()
-
-        def line(stage: str, done: int, total: int) -> None:
-            if stage not in seen:
-                seen.add(stage)
-                print(f"{what}: {stage}", file=sys.stderr, flush=True)
-
-        yield line
+        yield Lines(what, stages, time.monotonic).hear
         return
 
     # a third of a second to import: only for those who watch
@@ -142,8 +140,44 @@ def shown_progress(what: str) -> Iterator[Progress]:
         tasks: dict[str, TaskID] = {}
 
         def bar(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage)
-            bars.update(tasks[stage], completed=done, total=total)
+            # all that is still to come is there from the first on; waiting is no stage
+            for name in (*stages, stage) if stage in stages else (stage,):
+                if name not in tasks:
+                    tasks[name] = bars.add_task(name, start=False, total=None)
+            task = tasks[stage]
+            if not bars.tasks[task].started:
+                bars.start_task(task)
+            bars.update(task, completed=done, total=total)
 
         yield bar
+
+
+class Lines:
+    """Progress for a file: a line when a stage begins, and at each quarter of a long one."""
+
+    LONG = 5.0
+    """Seconds between lines, at least."""
+
+    def __init__(self, what: str, stages: Sequence[str], now: Callable[[], float]) -> None:
+        self._what = what
+        self._stages = stages
+        self._now = now
+        self._stage = ""
+        self._quarter = 0
+        self._said = 0.0
+
+    def hear(self, stage: str, done: int, total: int) -> None:
+        """Take how much of a stage is done, and print what is worth a line."""
+        if stage != self._stage:
+            self._stage, self._quarter = stage, 4 * done // total
+            self._say(stage)
+        elif 4 * done // total > self._quarter and self._now() > self._said + self.LONG:
+            self._quarter = 4 * done // total
+            self._say(f"{stage}: {100 * done // total} %")
+
+    def _say(self, text: str) -> None:
+        self._said = self._now()
+        number = ""
+        if self._stage in self._stages:
+            number = f"{self._stages.index(self._stage) + 1}/{len(self._stages)} "
+        print(f"{self._what}: {number}{text}", file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ import select
 import signal
 import termios
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -24,6 +25,9 @@ QUIT = b"\0"  # no signal has this number
 
 PATIENCE = 100
 """Milliseconds until a full guest or a full pipe is looked at again."""
+
+LONGEST_WAIT = 3_600_000.0
+"""Milliseconds; a host may refuse to wait for the end of a guest that may run for years."""
 
 
 class Guest(NamedTuple):
@@ -48,8 +52,10 @@ class Terminal:
         self._screen = screen
         self._guest: Guest | None = None
         self._saved: list[int | list[bytes | int]] | None = None
+        self._paper: int | None = None
         self._escape = Escape()
         self._leaving = False
+        self._late = False
         self.is_terminal = os.isatty(keys)
         self.signal = 0
         """The signal that ended the run, if one did."""
@@ -70,16 +76,21 @@ class Terminal:
         return None
 
     def write(self, data: bytes) -> None:
-        """Show what the guest printed; if nobody reads it any more, ask the run to end."""
+        """Show what the guest printed; if nobody reads it any more, ask the run to end.
+
+        Whoever prints more than is read waits here, and with it the guest; but not for longer than
+        the run may last. What then cannot be written is lost.
+        """
+        screen = self._screen if self._paper is None else self._paper
         ready = select.poll()
-        ready.register(self._screen, select.POLLOUT)
+        ready.register(screen, select.POLLOUT)
         while data and self.failure is None:
             if not ready.poll(PATIENCE):
-                if self._leaving:
+                if self._leaving or self._late:
                     return
                 continue
             try:
-                data = data[os.write(self._screen, data[:CHUNK]) :]
+                data = data[os.write(screen, data[:CHUNK]) :]
             except BlockingIOError:
                 continue
             except OSError as error:
@@ -121,16 +132,21 @@ class Terminal:
     # -- serving --------------------------------------------------------------------------------
 
     @contextmanager
-    def serving(self, guest: Guest) -> Iterator[None]:
-        """A context in which keys reach `guest`; afterwards everything is as it was before."""
+    def serving(self, guest: Guest, timeout: float | None = None) -> Iterator[None]:
+        """A context in which keys reach `guest`; afterwards everything is as it was before.
+
+        After `timeout` seconds `write` waits for nobody any more, so that the run can end.
+        """
         self._guest = guest
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self._paper = _without_waiting(self._screen)
         heard, told = os.pipe()
         os.set_blocking(told, False)
         wakeup = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
         # All that matters is the byte in the pipe.
         handlers = [(number, signal.signal(number, lambda *_: None)) for number in HEARD]
         listener = threading.Thread(
-            target=self._listen, args=(heard,), name="terminal", daemon=True
+            target=self._listen, args=(heard, deadline), name="terminal", daemon=True
         )
         try:
             self._raw()
@@ -146,6 +162,9 @@ class Terminal:
                 signal.signal(number, handler)
             os.close(heard)
             os.close(told)
+            if self._paper is not None:
+                os.close(self._paper)
+                self._paper = None
 
     def _leave(self) -> None:
         self._leaving = True
@@ -201,7 +220,7 @@ class Terminal:
                 self.write(LEGEND.encode())
         return True
 
-    def _listen(self, signals: int) -> None:
+    def _listen(self, signals: int, deadline: float | None) -> None:
         """The thread: until `QUIT` comes out of `signals`."""
         ready = select.poll()
         ready.register(signals, select.POLLIN)
@@ -210,7 +229,7 @@ class Terminal:
             full = self._guest is not None and self._guest.waiting() >= TYPED_AHEAD
             if open_ended and not full:
                 ready.register(self._keys, select.POLLIN)
-            events = dict(ready.poll(PATIENCE if full else None))
+            events = dict(ready.poll(self._patience(full, deadline)))
             if signals in events:
                 for number in os.read(signals, 64):
                     if number == QUIT[0]:
@@ -219,3 +238,25 @@ class Terminal:
             if self._keys in events:
                 open_ended = self._take()
                 ready.unregister(self._keys)
+
+    def _patience(self, full: bool, deadline: float | None) -> float | None:
+        """Milliseconds to listen; notes that `deadline` has come."""
+        if deadline is not None and not self._late:
+            left = max(0.0, 1000 * (deadline - time.monotonic()))
+            self._late = not left
+            if left:
+                return min(left, PATIENCE if full else LONGEST_WAIT)
+        return PATIENCE if full else None
+
+
+def _without_waiting(screen: int) -> int | None:
+    """Another descriptor of a terminal, on which writing never waits; None if there is none.
+
+    A terminal that polls as writable may take less than is written, and then waits; to set
+    O_NONBLOCK on the descriptor that we were given would set it for our shell too.
+    """
+    try:
+        name = os.ttyname(screen)
+        return os.open(name, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return None

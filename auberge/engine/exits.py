@@ -46,7 +46,10 @@ class Stuck(NamedTuple):
 
 
 class Breakpoint(NamedTuple):
-    """The next instruction is at one of the addresses that `debug` was given."""
+    """The next instruction is at one of the addresses that `debug` was given.
+
+    So it is in the next run too, unless `HartState.pass_breakpoint` comes before.
+    """
 
 
 class Watchpoint(NamedTuple):

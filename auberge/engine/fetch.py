@@ -156,8 +156,16 @@ each:
     %hit = icmp eq i64 %difference, 0
     br i1 %hit, label %stop, label %another
 stop:
+    %passed = get passed
+    %odd = or i64 %pc, 1
+    %told = icmp eq i64 %passed, %odd
+    br i1 %told, label %pass, label %tell
+tell:
     put pc, %pc
     exit {BREAKPOINT}
+pass:
+    put passed, 0
+    br label %another
 another:
     %far = and i64 %difference, 4095
     %is_near = icmp eq i64 %far, 0

@@ -269,6 +269,11 @@ more:
 """
 
 # Look up: the instructions so far are counted; requests, timers, interrupts; the next slice.
+#
+# Asking: another thread writes what it asks about, then the request, then `attention`. Here each is
+# cleared first and then looked into, with a fence between. Without it the clearing could wait in
+# the store buffer while loads that follow go ahead: a second one who asks meanwhile would see his
+# request cleared, so served, by a hart that has read what was there before.
 ATTEND = f"""
 handler @attend {{
     %cold = get cold    ; of slices that a region ended, its cold way out is marked
@@ -303,6 +308,7 @@ posted:
     br i1 %is_posted, label %post, label %sfence
 post:
     put posted_ssip, 0
+    fence seq_cst       ; the guest reads what the interrupt is about after that
     %mip = get mip
     %with_ssip = or i64 %mip, {SSIP}
     put mip, %with_ssip
@@ -313,6 +319,7 @@ sfence:
     br i1 %flushes, label %flush, label %fence_i
 flush:
     put request_sfence, 0
+    fence seq_cst       ; tables are walked after that
     call preserve_mostcc void @flush_all(ptr %st)
     br label %fence_i
 fence_i:
@@ -321,6 +328,7 @@ fence_i:
     br i1 %forgets, label %forget, label %time
 forget:
     put request_fence_i, 0
+    fence seq_cst       ; code is compared with memory after that
     call preserve_mostcc void @forget_code(ptr %st)
     br label %time
 time:
@@ -449,7 +457,8 @@ host:
 
 # Run the hart. If a device has answered, the access that asked is executed again, and gets it; then
 # what was left of its slice goes on, or none of it if somebody calls. With a new slice for each
-# access, a guest that does little else would never look up.
+# access, a guest that does little else would never look up. Likewise after a breakpoint that is to
+# be passed: nothing comes before its instruction.
 RUN = f"""
 define void @run(ptr %st) #0 {{
     call void @fpu_enter(ptr %st)
@@ -460,12 +469,19 @@ define void @run(ptr %st) #0 {{
     put left, 0
     %bank = bank
     %answered = get answered
-    %resumes = icmp ne i64 %answered, 0
+    %is_answered = icmp ne i64 %answered, 0
+    %pc = get pc
+    %odd = or i64 %pc, 1
+    %passed = get passed
+    %passes = icmp eq i64 %passed, %odd
+    put passed, 0
+    %resumes = or i1 %is_answered, %passes
     br i1 %resumes, label %resume, label %plain
 plain:
     call preserve_nonecc void @stop(ptr %st, ptr null, i64 0, i64 0, ptr %bank)
     ret void
 resume:
+    put passed, %odd
     %attention = get attention
     %calm = icmp eq i64 %attention, 0
     %is_rest = icmp ugt i64 %rest, {ACCESS}
@@ -476,7 +492,8 @@ resume:
     %record = get resume_record
     %bias = get resume_bias
     %is_known = icmp ne i64 %record, 0
-    br i1 %is_known, label %again, label %refetch
+    %is_same = and i1 %is_answered, %is_known
+    br i1 %is_same, label %again, label %refetch
 again:
     %rec = inttoptr i64 %record to ptr
     %f = load ptr, ptr %rec

@@ -152,6 +152,7 @@ class Interpreter:
             from auberge.isa.riscv.rv64 import rv64
 
             self._reference = Reference(rv64, self.hart, self.ram, self.clock)
+        self.hart.pass_breakpoint()  # native code has looked
         out = self._reference.run(1)
         return None if isinstance(out, exits.Spent) else out
 

@@ -102,7 +102,8 @@ class Reference(EngineHart):
         hart = self.hart
         hart["clock_kind"], hart["clock_base"] = self.clock.kind, self.clock.base
         self.forget()
-        self.resuming = bool(hart["answered"])
+        self.resuming = bool(hart["answered"]) or hart["passed"] == hart["pc"] | 1
+        hart["passed"] = 0
         hart["attention"] = 1
         reserve = budget
         try:

@@ -49,6 +49,7 @@ INTERNAL = (
     "samples", "sampled", "samples_wanted", "cold", "slices", "cold_slices", "reports_code",
     "nan_32", "nan_64",  # the canonical ones: regions have no data of their own
     *(f"f_{name}" for name in SHARED),
+    "passed",  # pc | 1: execute what is there, be there a breakpoint
     *(f"watch{n}_{field}" for n in range(WATCHES) for field in Watch._fields),
     *(f"key{bank}_{word}" for bank in range(BANKS) for word in range(KEY_WORDS)),
 )  # fmt: skip
@@ -167,6 +168,7 @@ class HartState:
         """Note what an engine's `debug` is given, instead of what was; raises ValueError."""
         if len(watches) > WATCHES:
             raise ValueError(f"{len(watches)} ranges to watch; at most {WATCHES} are possible")
+        self["passed"] = 0
         self.breakpoints = frozenset(breakpoints)
         self._breakpoints = (ctypes.c_uint64 * len(self.breakpoints))(*self.breakpoints)
         self["breakpoints"] = ctypes.addressof(self._breakpoints)
@@ -175,6 +177,10 @@ class HartState:
             watch = watches[n] if n < len(watches) else Watch(0, 0, 0)
             for field, value in zip(Watch._fields, watch, strict=True):
                 self[f"watch{n}_{field}"] = value
+
+    def pass_breakpoint(self) -> None:
+        """Have the next run begin with the instruction at pc, whatever stops or interrupts here."""
+        self["passed"] = self["pc"] | 1
 
     def visible(self) -> dict[str, int]:
         """Everything architectural, by name: for comparing two harts."""

@@ -7,7 +7,7 @@ from auberge.image.store import Image, find
 if TYPE_CHECKING:
     from auberge.image.recipe import Computer, Progress
 
-__all__ = ["Image", "build", "find"]
+__all__ = ["Image", "build", "find", "stages"]
 
 
 def build(
@@ -28,3 +28,10 @@ def build(
     from auberge.image import builder
 
     return builder.build(name, arch, mirror, keyring, progress, update, computer)
+
+
+def stages(name: str) -> list[str]:
+    """What building such an image consists of, in order, as `progress` hears it."""
+    from auberge.image import builder
+
+    return builder.stages(name)

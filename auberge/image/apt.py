@@ -94,7 +94,8 @@ def _checked_keyring(path: str) -> str:
 class Apt:
     """The host's apt on one archive, with state of its own in a directory.
 
-    What was fetched stays there, so that a build that was interrupted goes on where it stopped.
+    What was fetched stays there, so that a build that was interrupted goes on where it stopped;
+    others may keep there what they want to find then.
     `keep_open` is a descriptor that apt inherits: a lock is then held until apt has ended too.
     """
 
@@ -103,14 +104,20 @@ class Apt:
             raise Refusal(f"{directory!r}: apt cannot work there; set AUBERGE_CACHE_DIR")
         self.archive = archive
         self._architecture = architecture
-        self._directory = directory
+        self.directory = directory
         self._keep_open = keep_open
         self._packages = os.path.join(directory, "packages")
-        for name in ("lists/partial", "cache/archives/partial", "keys", "packages"):
+        for name in (
+            "lists/partial",
+            "cache/archives/partial",
+            "keys",
+            "packages",
+            "others/partial",
+        ):
             os.makedirs(os.path.join(directory, name), exist_ok=True)
         self._write("status", "")
         self._write("apt.conf", self._configuration())
-        self._write("debian.sources", self._sources())
+        self._write("debian.sources", self._sources(archive.uri, SUITE))
         if archive.keyring:
             self._copy_keys(archive.keyring)
 
@@ -122,6 +129,18 @@ class Apt:
             origins = set(self._run(asked, None).split("\n")) - {""}
             if origins != {self.archive.origin}:
                 raise Refusal(f"{self.archive.uri}: not Debian's archive; {OVERRIDE}")
+
+    def can_read(self, uri: str, suite: str) -> bool:
+        """Whether apt, with the same keys, gets the index of another suite."""
+        self._write("other.sources", self._sources(uri, suite))
+        asked = ["apt-get", "update"]
+        for option, name in (("Etc::sourcelist", "other.sources"), ("State::lists", "others")):
+            asked += ["-o", f"Dir::{option}={os.path.join(self.directory, name)}"]
+        try:
+            self._run(asked, None)
+        except Refusal:
+            return False
+        return True
 
     def dependency(self, package: str, prefix: str) -> str:
         """The one package of such a name that a package depends on, as the index has it."""
@@ -151,7 +170,7 @@ class Apt:
         """The newest packages of these names, in this order."""
         # apt says nothing about a file that is in its working directory
         asked = ["apt-get", "download", "--print-uris", *names]
-        printed = self._run(asked, None, self._directory)
+        printed = self._run(asked, None, self.directory)
         found: dict[str, Package] = {}
         for file, size, digest in re.findall(r"^'.*' (\S+) (\d+) SHA256:(\S+)$", printed, re.M):
             name, version, _ = file.split("_")
@@ -174,12 +193,12 @@ class Apt:
                 raise Refusal(f"{package.path}: not what the index says; build again")
 
     def forget(self) -> None:
-        """Remove what was fetched: the packages are some hundred megabytes."""
-        shutil.rmtree(self._directory)
+        """Remove the directory: the packages are some hundred megabytes."""
+        shutil.rmtree(self.directory)
 
     def _configuration(self) -> str:
         def at(name: str) -> str:
-            return f'"{os.path.join(self._directory, name)}"'
+            return f'"{os.path.join(self.directory, name)}"'
 
         keys = (
             f'Dir::Etc::trusted "/dev/null";\nDir::Etc::trustedparts {at("keys")};\n'
@@ -214,11 +233,11 @@ Dir::Etc::preferences "/dev/null";
 Dir::Etc::preferencesparts "/dev/null";
 {keys}"""
 
-    def _sources(self) -> str:
+    def _sources(self, uri: str, suite: str) -> str:
         signed_by = self.archive.signed_by
         return f"""Types: deb
-URIs: {self.archive.uri}
-Suites: {SUITE}
+URIs: {uri}
+Suites: {suite}
 Components: main
 Architectures: {self._architecture}
 Targets: Packages
@@ -229,20 +248,20 @@ PDiffs: no
         with open(keyring, "rb") as file:
             data = file.read()
         for old in ("keys.asc", "keys.gpg"):
-            _remove(os.path.join(self._directory, "keys", old))
+            _remove(os.path.join(self.directory, "keys", old))
         # apt goes by the extension
         name = "keys.asc" if data.startswith(b"-----") else "keys.gpg"
-        with open(os.path.join(self._directory, "keys", name), "wb") as file:
+        with open(os.path.join(self.directory, "keys", name), "wb") as file:
             file.write(data)
 
     def _write(self, name: str, text: str) -> None:
-        with open(os.path.join(self._directory, name), "w", encoding="utf-8") as file:
+        with open(os.path.join(self.directory, name), "w", encoding="utf-8") as file:
             file.write(text)
 
     def _run(self, argv: list[str], moved: Moved | None, where: str | None = None) -> str:
         """Run one of apt's tools; its output, or a refusal that says why it failed."""
         status, told = os.pipe()
-        options = ["-q", "-c", os.path.join(self._directory, "apt.conf")]
+        options = ["-q", "-c", os.path.join(self.directory, "apt.conf")]
         options += ["-o", f"APT::Status-Fd={told}"] if moved is not None else []
         with (
             open(status, encoding="utf-8", errors="replace") as lines,

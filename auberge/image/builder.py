@@ -9,6 +9,7 @@ from auberge.image import store
 from auberge.image.apt import SUITE, Apt, Archive, archives
 from auberge.image.debian import Debian
 from auberge.image.recipe import WRITE, Chosen, Computer, Progress, Recipe
+from auberge.image.sparse import sha256
 from auberge.image.store import FileEntry, Image, Manifest, PackageEntry
 from auberge.image.tiny import Tiny
 from auberge.refusal import Refusal
@@ -18,6 +19,12 @@ INDEX = "fetching the package index"
 FETCH = "fetching packages"
 
 RECIPES: dict[str, Recipe] = {"tiny": Tiny(), "debian": Debian()}
+
+
+def stages(name: str) -> list[str]:
+    """What building an image of this name consists of, in order, as `progress` hears it."""
+    recipe = RECIPES.get(name)
+    return [INDEX, FETCH, *recipe.stages] if recipe is not None else []
 
 
 class Sources(NamedTuple):
@@ -111,7 +118,7 @@ def _make(
     """Turn fetched packages into an image, then put it into its place in one step."""
     built = store.building_directory(image)
     try:
-        made = recipe.make(sources.chosen, built, computer, progress)
+        made = recipe.make(sources.chosen, built, sources.apt.directory, computer, progress)
     except BaseException:
         # it may be what filled the disk; after a kill, the next build does this
         store.clean(image)
@@ -151,5 +158,5 @@ def _describe(path: str) -> FileEntry:
     """A file's entry of the manifest, once the file is on the disk."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256(file.fileno())
     return FileEntry(size=os.path.getsize(path), sha256=digest)

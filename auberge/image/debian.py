@@ -1,20 +1,31 @@
 """The guest `debian`: Debian as its installer makes it, installed by itself in a guest of ours."""
 
+import hashlib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from shutil import copyfileobj
 from typing import BinaryIO
 
 from auberge.image import debian_files, tiny
-from auberge.image.apt import DEBIAN_KEYRING, SUITE, Apt, Archive, Package
+from auberge.image.apt import Apt, Package
+from auberge.image.checkpoint import Checkpoints
 from auberge.image.cpio import Cpio
 from auberge.image.deb import write_uncompressed
-from auberge.image.installer import install
+from auberge.image.guest_apt import (
+    PROXY,
+    SOURCES,
+    guest_keyring,
+    guest_proxies,
+    guest_sources,
+)
+from auberge.image.installer import Installation, install
 from auberge.image.iso9660 import Cd
 from auberge.image.kernel import METAPACKAGE, Kernel
+from auberge.image.partition import one_partition
 from auberge.image.recipe import (
     COPY,
+    INSTALL,
     UNPACK,
     WRITE,
     Chosen,
@@ -23,33 +34,39 @@ from auberge.image.recipe import (
     Progress,
     digest_of,
 )
-from auberge.image.sources import Source, debian_sources, host_sources, read_os_release
+from auberge.image.sources import debian_sources, host_proxies, host_sources, read_os_release
 from auberge.image.store import DISK, INITRD, KERNEL, BootEntry
 from auberge.refusal import Refusal
 
 ESSENTIAL = "?essential"
 """The set that Debian cannot be without (apt-patterns(7))."""
 
-WANTED = (
-    METAPACKAGE,
-    "systemd-sysv",
-    "udev",
-    "login",
-    "passwd",
-    "e2fsprogs",
-    "apt",
-    "python3",
-    "ca-certificates",
-    "procps",
-    "less",
-    "nano",
-    # the network as Debian's installer sets it up
-    "ifupdown",
-    "dhcpcd-base",
-    "iproute2",
-    "iputils-ping",
+STEPS = (
+    (ESSENTIAL,),
+    (METAPACKAGE, "systemd-sysv", "udev"),
+    ("python3",),
+    (
+        "login",
+        "passwd",
+        "e2fsprogs",
+        "apt",
+        "dbus",
+        "ca-certificates",
+        "procps",
+        "less",
+        "nano",
+        # the network as Debian's installer sets it up
+        "ifupdown",
+        "dhcpcd-base",
+        "iproute2",
+        "iputils-ping",
+    ),
 )
-"""What makes a system that people can log in to and live in; apt adds what these depend on."""
+"""What makes a system that people can log in to and live in; apt adds what these depend on.
+
+An interrupted installation goes on after the last step that was complete. The kernel comes early
+because the index of its modules is made beside the later steps.
+"""
 
 FORMATTING = "e2fsprogs"
 """Makes the disk's file system, before anything is installed."""
@@ -78,10 +95,10 @@ DEPENDED = (
 DISK_SIZE = 4 << 30
 """Of a sparse file, three quarters of which are the guest's to fill."""
 
-BOOT = BootEntry(memory="1G", append="root=/dev/vda rw net.ifnames=0")
+BOOT = BootEntry(memory="1G", append="root=/dev/vda1 rw net.ifnames=0")
 """One network device is eth0, whatever bus it is on: /etc/network/interfaces counts on it."""
 
-LINUX, TOOLS, FIRST = "kernel", "tools", "essential"
+LINUX, TOOLS = "kernel", "tools"
 
 DIRECTORIES = ("bin", "dev", "etc", "lib", "lib/modules", "proc", "root", "sys", "tmp")
 
@@ -90,28 +107,55 @@ class Debian:
     """The recipe; see recipe.py."""
 
     architectures = ("riscv64",)
+    stages = (UNPACK, COPY, INSTALL, WRITE)
 
     def digest(self) -> str:
         return digest_of(
-            "cpio", "deb", "debian", "debian_files", "iso9660", "kernel", "modules", "tiny"
+            "checkpoint",
+            "cpio",
+            "deb",
+            "debian",
+            "debian_files",
+            "guest_apt",
+            "installer",
+            "iso9660",
+            "kernel",
+            "modules",
+            "partition",
+            "shared_folders",
+            "sparse",
+            "tiny",
         )
 
     def choose(self, apt: Apt) -> Chosen:
         kernel = apt.dependency(METAPACKAGE, "linux-image-")
-        essential = apt.solve([ESSENTIAL])
-        wanted = apt.solve([ESSENTIAL, *WANTED])
+        steps = steps_of(apt)
+        names = [name for step in steps for name in step]
         tools = [tiny.BASE, *apt.solve([FORMATTING])]
-        names = [*essential, *(name for name in wanted if name not in set(essential))]
         missing = {tiny.BASE, FORMATTING, kernel} - set(names)
         if missing or not set(tools) <= set(names):
             raise Refusal(f"{apt.archive.uri}: apt's choice lacks packages; try another mirror")
         # busybox does the work before there is anything else, and is not installed
         packages = apt.locate([tiny.BUSYBOX, *names])
-        groups = {LINUX: [kernel], TOOLS: tools, FIRST: essential}
-        return Chosen(packages, groups, apt.archive)
+        groups = {LINUX: [kernel], TOOLS: tools}
+        groups |= {str(number): step for number, step in enumerate(steps, 1)}
+        hosts = host_sources()
+        # elsewhere than on Debian and what derives from it, names of suites mean something else
+        if not debian_sources(hosts, read_os_release()):
+            hosts = []
+        files = {
+            SOURCES: guest_sources(apt.archive, hosts, apt.can_read),
+            PROXY: guest_proxies(host_proxies()),
+        }
+        return Chosen(packages, groups, apt.archive, files)
 
     def make(
-        self, chosen: Chosen, directory: str, computer: Computer | None, progress: Progress
+        self,
+        chosen: Chosen,
+        directory: str,
+        kept: str,
+        computer: Computer | None,
+        progress: Progress,
     ) -> Made:
         if computer is None:
             raise Refusal("debian: installs itself in a guest; use `auberge image build debian`")
@@ -128,15 +172,20 @@ class Debian:
             write_initramfs(file, kernel, DRIVERS, program, debian_files.INIT, {})
         cd, installer = (os.path.join(directory, name) for name in ("packages", "installer"))
         with open(cd, "wb") as file:
-            places = write_cd(file, packages, progress)
+            places = write_cd(file, packages, os.path.join(directory, INITRD), progress)
+        steps = steps_in(chosen)
         with open(installer, "wb") as file:
-            files = installer_files(chosen, places)
+            files = installer_files(chosen, steps, places)
             write_initramfs(file, kernel, INSTALLER, program, debian_files.INSTALL, files)
         disk = os.path.join(directory, DISK)
-        with open(disk, "wb") as file:
-            file.truncate(DISK_SIZE)
         linux_image = os.path.join(directory, KERNEL)
-        install(linux_image, installer, disk, cd, 2 * len(packages), computer, progress)
+        checkpoints = Checkpoints(os.path.join(kept, "checkpoints"), inputs(packages, installer))
+        if not (done := checkpoints.restore(disk)):
+            with open(disk, "wb") as file:
+                file.write(one_partition(DISK_SIZE))
+                file.truncate(DISK_SIZE)
+        guest = Installation(linux_image, installer, disk, cd, [len(step) for step in steps], done)
+        install(guest, checkpoints.keep, computer, progress)
         os.unlink(cd)
         os.unlink(installer)
         progress(WRITE, 0, 3)
@@ -177,8 +226,10 @@ def write_initramfs(
     cpio.close()
 
 
-def write_cd(out: BinaryIO, packages: Sequence[Package], progress: Progress) -> dict[str, str]:
-    """Write the packages to a CD, uncompressed; where the guest finds each of them."""
+def write_cd(
+    out: BinaryIO, packages: Sequence[Package], initrd: str, progress: Progress
+) -> dict[str, str]:
+    """Write the packages to a CD, uncompressed, and the initramfs; where the guest has each."""
     cd = Cd(out)
     places = {}
     total = sum(package.size for package in packages)
@@ -189,83 +240,83 @@ def write_cd(out: BinaryIO, packages: Sequence[Package], progress: Progress) -> 
         cd.file(name, partial(write_uncompressed, package.path))
         places[package.name] = f"/mnt/{name.lower()}"
         done += package.size
+    with open(initrd, "rb") as file:
+        cd.file("INITRD.IMG", partial(copyfileobj, file))
     cd.close()
     progress(COPY, total, total)
     return places
 
 
-def installer_files(chosen: Chosen, places: Mapping[str, str]) -> dict[str, bytes]:
+def steps_of(apt: Apt) -> list[list[str]]:
+    """The packages of each step, none twice, each step with all that those up to it depend on."""
+    asked: list[str] = []
+    chosen: list[list[str]] = []
+    for step in STEPS:
+        asked += step
+        chosen.append(apt.solve(asked))
+    everything = set(chosen[-1])
+    steps: list[list[str]] = []
+    there: set[str] = set()
+    for names in chosen:
+        # for fewer packages apt may have taken another alternative; then this is no step of its own
+        if everything >= set(names):
+            steps.append([name for name in names if name not in there])
+            there |= set(names)
+    return steps
+
+
+def steps_in(chosen: Chosen) -> list[Sequence[str]]:
+    """The steps as they were chosen."""
+    numbers = range(1, len(STEPS) + 1)
+    return [chosen.groups[str(number)] for number in numbers if str(number) in chosen.groups]
+
+
+def inputs(packages: Sequence[Package], installer: str) -> str:
+    """A digest of all that decides what the disk holds after each step."""
+    digest = hashlib.sha256("".join(package.sha256 for package in packages).encode())
+    digest.update(read(installer))
+    return digest.hexdigest()
+
+
+def installer_files(
+    chosen: Chosen, steps: Sequence[Sequence[str]], places: Mapping[str, str]
+) -> dict[str, bytes]:
     """What the installer is told: the packages in apt's order, and Debian's configuration."""
-    first = [name for name in places if name in set(chosen.groups[FIRST])]
-    lists = {
-        "tools": chosen.groups[TOOLS],
-        "essential": first,
-        "others": [name for name in places if name not in set(first)],
-    }
+    lists = {"tools": chosen.groups[TOOLS]}
+    lists |= {str(number): step for number, step in enumerate(steps, 1)}
     files = {
         f"etc/packages.{name}": "".join(f"{places[package]}\n" for package in packages)
         for name, packages in lists.items()
     }
+    files["etc/masked"] = "".join(f"{name}\n" for name in debian_files.MASKED)
     files["etc/modules"] = "".join(f"{name}\n" for name in INSTALLER)
-    hosts = host_sources()
-    # elsewhere than on Debian and what derives from it, names of suites mean something else
-    after = configuration(chosen.archive, hosts if debian_sources(hosts, read_os_release()) else [])
+    asked_for = {*steps[0], *(name for step in STEPS for name in step)}
+    after = {**configuration(), **{path: text for path, text in chosen.files.items() if text}}
     after["var/lib/apt/extended_states"] = "".join(
         f"Package: {name}\nArchitecture: riscv64\nAuto-Installed: 1\n\n"
         for name in places
-        if name not in {*WANTED, *first}
+        if name not in asked_for
     )
     files |= {f"etc/after/{path}": text for path, text in after.items()}
     data = {path: text.encode() for path, text in files.items()}
     if chosen.archive.keyring:
-        data[f"etc/after{mirror_keys(chosen.archive)}"] = read(chosen.archive.keyring)
+        data[f"etc/after{guest_keyring(chosen.archive)}"] = read(chosen.archive.keyring)
     return data
 
 
-def configuration(archive: Archive, hosts: Sequence[Source]) -> dict[str, str]:
-    """The files that Debian's installer would write."""
+def configuration() -> dict[str, str]:
+    """The files that Debian's installer would write, and what reports on the system."""
     return {
         "etc/hostname": "debian\n",
         "etc/hosts": debian_files.HOSTS,
         "etc/fstab": debian_files.FSTAB,
         "etc/network/interfaces": debian_files.INTERFACES,
+        "etc/modprobe.d/no-wireless.conf": debian_files.NO_WIRELESS,
         "etc/default/locale": "LANG=C.UTF-8\n",
-        "etc/apt/sources.list.d/debian.sources": guest_sources(archive, hosts),
+        "boot/extlinux/extlinux.conf": debian_files.EXTLINUX.format(append=BOOT["append"]),
+        "etc/systemd/system-generators/auberge-report": debian_files.REPORT_GENERATOR,
+        "etc/systemd/system/auberge-report.service": debian_files.REPORT_SERVICE,
     }
-
-
-def guest_sources(archive: Archive, hosts: Sequence[Source]) -> str:
-    """Where the guest's apt gets packages from: as the host's, which the image is made of.
-
-    The archive of security updates is another; it is taken from the host's entries if they have it.
-    """
-    uris = {archive.uri: [SUITE]}
-    for source in () if archive.keyring else hosts:
-        for suite in source.suites:
-            part = suite.partition("-")[2]
-            is_security = part == "security" and source.uri.rstrip("/").endswith("debian-security")
-            suites = uris.setdefault(source.uri, []) if is_security else uris.get(source.uri, [])
-            if part in ("security", "updates") and f"{SUITE}-{part}" not in suites:
-                suites.append(f"{SUITE}-{part}")
-    signed_by = mirror_keys(archive) if archive.keyring else DEBIAN_KEYRING
-    entries = [
-        f"Types: deb\nURIs: {without_credentials(uri)}\nSuites: {' '.join(suites)}\n"
-        f"Components: main\nSigned-By: {signed_by}\n"
-        for uri, suites in uris.items()
-        if uri.startswith(("http:", "https:"))
-    ]
-    return "\n".join(entries) or "# The image was made without a mirror that a guest can reach.\n"
-
-
-def without_credentials(uri: str) -> str:
-    """The URI without a user and password in it: an image may be given to others."""
-    return re.sub(r"(?<=://)[^/@]*@", "", uri)
-
-
-def mirror_keys(archive: Archive) -> str:
-    """Where in the guest the keys are that the user named; apt goes by the extension."""
-    armored = read(archive.keyring).startswith(b"-----")
-    return f"/etc/apt/keyrings/mirror.{'asc' if armored else 'gpg'}"
 
 
 def read(path: str) -> bytes:

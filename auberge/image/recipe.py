@@ -26,10 +26,11 @@ class Job(NamedTuple):
     memory: str
     disks: Sequence[str]
     """As on the command line of `auberge boot`."""
-    hear: Callable[[bytes], None]
-    """Is given what the guest prints."""
+    hear: Callable[[bytes], bytes]
+    """Is given what the guest prints; what it returns is typed at the guest's console."""
     until: str
     """Ends the guest when it prints this."""
+    cpus: int
 
 
 Computer = Callable[[Job], None]
@@ -42,6 +43,8 @@ class Chosen(NamedTuple):
     packages: Sequence[Package]
     groups: Mapping[str, Sequence[str]]
     archive: Archive
+    files: Mapping[str, str] = {}
+    """What is to be in the guest because of where the packages come from."""
 
 
 class Made(NamedTuple):
@@ -60,6 +63,11 @@ class Recipe(Protocol):
         """The architectures of the guest."""
         ...
 
+    @property
+    def stages(self) -> Sequence[str]:
+        """The names of what `make` does, in order, as `Progress` hears them."""
+        ...
+
     def digest(self) -> str:
         """Changes with everything in Auberge that decides what the image contains."""
         ...
@@ -69,9 +77,17 @@ class Recipe(Protocol):
         ...
 
     def make(
-        self, chosen: Chosen, directory: str, computer: Computer | None, progress: Progress
+        self,
+        chosen: Chosen,
+        directory: str,
+        kept: str,
+        computer: Computer | None,
+        progress: Progress,
     ) -> Made:
-        """Make the image's files from packages that were fetched."""
+        """Make the image's files in `directory`, from packages that were fetched.
+
+        What is in `kept` is there again if this is interrupted and done once more.
+        """
         ...
 
 

@@ -54,6 +54,15 @@ def host_sources() -> list[Source]:
     return found
 
 
+def host_proxies() -> list[tuple[str, str]]:
+    """The proxies in the configuration of the host's apt: for http or https, and where it is."""
+    words = ["HTTP", "Acquire::http::Proxy", "HTTPS", "Acquire::https::Proxy"]
+    asked = ["apt-config", "shell", *words]
+    said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    found = re.findall(r"^(HTTPS?)='([^\s'\"]+)'$", said, re.MULTILINE)
+    return [(name.lower(), uri) for name, uri in found]
+
+
 def parse_one_line(path: str, text: str) -> Iterator[Source]:
     """The entries of a one-line-style file."""
     for line in text.splitlines():

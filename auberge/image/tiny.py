@@ -16,7 +16,7 @@ from auberge.refusal import Refusal
 BUSYBOX = "busybox-static"
 BASE = "base-files"
 
-MODULES = ("virtio_mmio", "virtio_blk", "virtio_rng", "virtio_net")
+MODULES = ("virtio_mmio", "virtio_blk", "virtio_rng", "virtio_net", "9p", "9pnet_virtio")
 """The board's drivers that Debian's kernel has as modules; its virtio console is built in."""
 
 APPLETS = re.compile(rb"(?<![\w.\[\]+-])\[\0\[\[\0(?:[\w.+-]+\0)+")
@@ -41,16 +41,22 @@ class Tiny:
     """The recipe; see recipe.py."""
 
     architectures = ("riscv64",)
+    stages = (UNPACK, WRITE)
 
     def digest(self) -> str:
-        return digest_of("cpio", "kernel", "modules", "tiny", "tiny_files")
+        return digest_of("cpio", "kernel", "modules", "shared_folders", "tiny", "tiny_files")
 
     def choose(self, apt: Apt) -> Chosen:
         kernel = apt.dependency(METAPACKAGE, "linux-image-")
         return Chosen(apt.locate([kernel, BUSYBOX, BASE]), {}, apt.archive)
 
     def make(
-        self, chosen: Chosen, directory: str, computer: Computer | None, progress: Progress
+        self,
+        chosen: Chosen,
+        directory: str,
+        kept: str,
+        computer: Computer | None,
+        progress: Progress,
     ) -> Made:
         linux, program, base = (package.path for package in chosen.packages)
         progress(UNPACK, 0, 1)

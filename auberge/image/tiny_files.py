@@ -1,6 +1,9 @@
 """What the guest `tiny` has besides Debian's files: `/init` and a few lines of configuration."""
 
-INIT = r"""#!/bin/sh
+from auberge.image.shared_folders import MOUNT_FOLDERS
+
+INIT = (
+    r"""#!/bin/sh
 # The first process of the guest `tiny`. What it does is decided by the kernel's command line:
 #   auberge.report          print a line `guest says:`, `uname -a` and /etc/os-release; power off
 #   auberge.run=BASE64      run this shell command; power off, the test device reports its status
@@ -43,7 +46,9 @@ start_network() {
     ip link set eth0 up
     udhcpc -i eth0 -q -n -t 5 -T 1 -s /etc/udhcpc.sh > /dev/null 2>&1
 }
-
+"""
+    + MOUNT_FOLDERS
+    + r"""
 case $what in
 report)
     echo "guest says:"
@@ -52,6 +57,7 @@ report)
     ;;
 run)
     load_drivers
+    mount_folders
     start_network
     sh -c "$(echo "$command" | base64 -d)"
     status=$?
@@ -63,6 +69,7 @@ run)
     ;;
 shell)
     load_drivers
+    mount_folders
     start_network
     mkdir /dev/pts
     mount -t devpts devpts /dev/pts
@@ -74,6 +81,7 @@ shell)
 esac
 poweroff -f
 """
+)
 
 PASSWD = """root::0:0:root:/root:/bin/sh
 nobody:*:65534:65534:nobody:/:/bin/false

@@ -14,7 +14,10 @@ REACH = 512 << 20
 """How far from the beginning of RAM initrd and device tree go: `mem=` may cut off the rest."""
 
 ROOM = 16 << 10
-"""Bytes kept behind the device tree: firmware adds nodes to it in place."""
+"""Bytes at the end of the device tree: boot loaders add nodes to it in place.
+
+U-Boot takes 12 KiB for that (CONFIG_SYS_FDT_PAD), and overwrites itself if they are not there.
+"""
 
 
 class Places(NamedTuple):

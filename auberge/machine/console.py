@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Callable
 
+from auberge.machine.until import Expected
+
 KEPT = 1 << 20
 """Bytes of output that stay readable; older ones are forgotten when there are twice as many."""
 
@@ -25,7 +27,9 @@ class Console:
         self._kept = bytearray()
         self._flushed = 0  # of `_kept`
         self._forgotten = 0
-        self._watch: tuple[bytes, int, Callable[[], None]] | None = None
+        self._watch: tuple[Expected, int, Callable[[bytes], None]] | None = None
+        self.matched = 0
+        """Where, in all that was printed, what was last watched for ended."""
         self._typing = threading.Lock()
         self._typed = bytearray()
 
@@ -57,9 +61,9 @@ class Console:
         if len(self._kept) > 2 * KEPT:
             self._forget()
 
-    def watch(self, text: bytes, position: int, found: Callable[[], None]) -> None:
-        """Call `found` once `text` stands in what is printed from `position` on."""
-        self._watch = text, position, found
+    def watch(self, expected: Expected, position: int, found: Callable[[bytes], None]) -> None:
+        """Call `found` once what is `expected` is printed from `position` on, with what that is."""
+        self._watch = expected, position, found
         self._look()
 
     def unwatch(self) -> None:
@@ -70,13 +74,15 @@ class Console:
         watch = self._watch
         if watch is None:
             return
-        text, position, found = watch
-        at = self._kept.find(text, max(0, position - self._forgotten))
-        if at >= 0:
-            self._watch = None
-            found()
+        expected, position, found = watch
+        start = max(0, position - self._forgotten)
+        where = expected.find(self._kept, start)
+        if where is None:
+            self._watch = expected, self._forgotten + expected.again(self._kept, start), found
         else:
-            self._watch = text, max(position, self.position - len(text) + 1), found
+            self._watch = None
+            self.matched = self._forgotten + where[1]
+            found(bytes(self._kept[where[0] : where[1]]))
 
     @property
     def waiting(self) -> bool:

@@ -1,14 +1,25 @@
-"""Disks: what a guest's block device is on the host."""
+"""Disks: what a guest's block device is on the host.
+
+What is read may be a raw disk or an image of another program; what is written, raw or an overlay.
+"""
 
 import fcntl
 import os
 import stat
 from collections.abc import Sequence
-from errno import EISDIR, EOPNOTSUPP
-from typing import Literal, Protocol
+from errno import EISDIR, EOPNOTSUPP, EROFS
+from typing import Literal, NamedTuple, Protocol
 
+from auberge.image.disk_format import FORMATS, HEAD_SIZE, RAW, image_format
 from auberge.machine.host_file import HostFile
-from auberge.machine.overlay import Overlay, file_size, header_of, read_header, write_header
+from auberge.machine.overlay import (
+    Base,
+    Overlay,
+    file_size,
+    header_of,
+    read_header,
+    write_header,
+)
 from auberge.refusal import Refusal
 
 SECTOR = 512
@@ -34,34 +45,101 @@ class Disk(Protocol):
     def close(self) -> None: ...
 
 
-def open_disk(path: str, mode: Mode = "overlay") -> Disk:
-    """Open the raw disk image or block device at `path`; raises Refusal if that cannot be.
+class ReadOnly:
+    """A disk over what can only be read."""
+
+    __slots__ = ("size", "readv", "close")
+
+    read_only = True
+
+    def __init__(self, base: Base) -> None:
+        self.size = base.size
+        self.readv = base.readv
+        self.close = base.close
+
+    def writev(self, offset: int, views: Sequence[memoryview]) -> None:
+        """Fail."""
+        raise OSError(EROFS, os.strerror(EROFS))
+
+    def flush(self) -> None:
+        """Return at once."""
+
+    def discard(self, offset: int, size: int) -> None:
+        """Fail."""
+        raise OSError(EROFS, os.strerror(EROFS))
+
+    def zero(self, offset: int, size: int) -> None:
+        """Fail."""
+        raise OSError(EROFS, os.strerror(EROFS))
+
+
+class _Original(NamedTuple):
+    """A disk as the host has it, and what an overlay over it must agree with."""
+
+    disk: Base
+    mtime_ns: int
+    format: str
+
+
+def open_disk(path: str, mode: Mode = "overlay", format: str | None = None) -> Disk:
+    """Open the disk image or block device at `path`; raises Refusal if that cannot be.
 
     "rw" writes through to it; "overlay" writes beside it, to PATH.overlay, and goes on from there
     the next time; "temporary" writes to a file without a name, which is gone with the machine; "ro"
     does not write. A disk that is written, itself or beside it, has one machine at a time.
+
+    Without a `format` ("raw", "qcow2", "vmdk", "vdi" or "vhdx") the name says it: see disk_format.
+    Formats other than raw are only read, so "rw" is not for them.
     """
     path = os.path.realpath(path)
     try:
-        base = _open_base(path, mode)
+        original = _open_original(path, mode, format)
     except OSError as error:
         raise _refusal(path, error, "unmount it if it is mounted") from error
-    if mode in ("rw", "ro"):
-        return base
+    disk = original.disk
+    if isinstance(disk, HostFile) and mode in ("rw", "ro"):
+        return disk
+    if mode == "ro":
+        return ReadOnly(disk)
     try:
-        return _open_overlay(path, base) if mode == "overlay" else _open_temporary(base)
+        return _open_overlay(path, original) if mode == "overlay" else _open_temporary(disk)
     except BaseException:
-        base.close()
+        disk.close()
         raise
 
 
-def _open_base(path: str, mode: Mode) -> HostFile:
+def _open_original(path: str, mode: Mode, wish: str | None) -> _Original:
+    fd = _open_file(path, mode)
+    try:
+        length = _length(path, fd)
+        form = image_format(path, os.pread(fd, HEAD_SIZE, 0), wish)
+        if form != RAW and mode == "rw":
+            raise Refusal(
+                f"{path}: a {form} image is only read; leave ',rw' out, and what the guest writes"
+                f" goes to {path}.overlay"
+            )
+        if mode != "ro":
+            _lock(path, fd, fcntl.LOCK_EX if mode == "rw" else fcntl.LOCK_SH)
+        if form == RAW:
+            _check_raw(path, length)
+            return _Original(HostFile(fd, path, length, mode != "rw"), _mtime_ns(fd), RAW)
+    except BaseException:
+        os.close(fd)
+        raise
+    # only here: it brings modules that starting without an image does not need
+    from auberge.image.disk_image import open_image
+
+    image = open_image(path, fd, form, lambda name: _open_beside(path, name, mode))
+    return _Original(image, image.mtime_ns, form)
+
+
+def _open_file(path: str, mode: Mode) -> int:
     # Not blocking: a FIFO must be refused, not waited for.
     flags = (os.O_RDWR if mode == "rw" else os.O_RDONLY) | os.O_NONBLOCK
     try:
         if mode == "rw" and stat.S_ISBLK(os.stat(path).st_mode):
             flags |= os.O_EXCL  # open(2): fails while the block device is mounted
-        fd = os.open(path, flags)
+        return os.open(path, flags)
     except FileNotFoundError:
         raise Refusal(f"{path}: does not exist; make it with 'truncate -s 1G {path}'") from None
     except IsADirectoryError:
@@ -69,23 +147,35 @@ def _open_base(path: str, mode: Mode) -> HostFile:
     except PermissionError:
         what = "read and write" if mode == "rw" else "read"
         raise Refusal(f"{path}: permission denied; be a user who may {what} it") from None
+
+
+def _open_beside(path: str, name: str, mode: Mode) -> int:
+    """Another file of the image at `path`, in its folder; never through a link."""
+    place = os.path.join(os.path.dirname(path), name)
     try:
-        size = _size(path, fd)
+        fd = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError as error:
+        raise _refusal(place, error, f"it is a part of {path}") from error
+    try:
+        _length(place, fd)
         if mode != "ro":
-            _lock(path, fd, fcntl.LOCK_EX if mode == "rw" else fcntl.LOCK_SH)
+            _lock(place, fd, fcntl.LOCK_SH)
     except BaseException:
         os.close(fd)
         raise
-    return HostFile(fd, size, read_only=mode != "rw")
+    return fd
 
 
-def _size(path: str, fd: int) -> int:
+def _length(path: str, fd: int) -> int:
     kind = os.fstat(fd).st_mode
     if stat.S_ISDIR(kind):
         raise _wrong_kind(path, "a directory")
     if not (stat.S_ISREG(kind) or stat.S_ISBLK(kind)):
         raise _wrong_kind(path, "neither a file nor a block device")
-    size = os.lseek(fd, 0, os.SEEK_END)
+    return os.lseek(fd, 0, os.SEEK_END)
+
+
+def _check_raw(path: str, size: int) -> None:
     if size == 0:
         raise Refusal(f"{path}: is empty; give it a size with 'truncate -s 1G {path}'")
     if size % SECTOR:
@@ -93,11 +183,16 @@ def _size(path: str, fd: int) -> int:
             f"{path}: {size} bytes are not a whole number of 512-byte sectors; "
             f"pad it with 'truncate -s %512 {path}' if it is a raw disk"
         )
-    return size
+
+
+def _mtime_ns(fd: int) -> int:
+    """When the file was last written; a block device's node says nothing about its contents."""
+    status = os.fstat(fd)
+    return 0 if stat.S_ISBLK(status.st_mode) else status.st_mtime_ns
 
 
 def _wrong_kind(path: str, what: str) -> Refusal:
-    return Refusal(f"{path}: is {what}; name a raw disk image or a block device")
+    return Refusal(f"{path}: is {what}; name a disk image or a block device")
 
 
 def _lock(path: str, fd: int, kind: int) -> None:
@@ -109,7 +204,7 @@ def _lock(path: str, fd: int, kind: int) -> None:
         ) from None
 
 
-def _open_overlay(path: str, base: HostFile) -> Overlay:
+def _open_overlay(path: str, original: _Original) -> Overlay:
     place = overlay_place(path)
     try:
         os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
@@ -118,8 +213,8 @@ def _open_overlay(path: str, base: HostFile) -> Overlay:
         raise _refusal(place, error, "make room for it, or name the disk with ',ro'") from error
     try:
         _lock(path, fd, fcntl.LOCK_EX)
-        _prepare(path, place, fd, base)
-        return Overlay(base, fd)
+        _prepare(path, place, fd, original)
+        return Overlay(original.disk, fd, place)
     except OSError as error:
         os.close(fd)
         raise _refusal(place, error, "make room for it, or name the disk with ',ro'") from error
@@ -137,13 +232,13 @@ class _Temporary(Overlay):
         """Return at once."""
 
 
-def _open_temporary(base: HostFile) -> Overlay:
+def _open_temporary(base: Base) -> Overlay:
     """An overlay in $TMPDIR, or /var/tmp, that even a kill of this process leaves nothing of."""
     folder = os.environ.get("TMPDIR") or "/var/tmp"
     try:
         fd = _nameless(folder)
         os.ftruncate(fd, file_size(base.size))  # nobody will look for a header
-        return _Temporary(base, fd)
+        return _Temporary(base, fd, folder)
     except OSError as error:
         raise _refusal(folder, error, "name a folder with room in TMPDIR") from error
 
@@ -162,24 +257,28 @@ def _nameless(folder: str) -> int:
     return fd
 
 
-def _prepare(path: str, place: str, fd: int, base: HostFile) -> None:
+def _prepare(path: str, place: str, fd: int, original: _Original) -> None:
     """Give a new overlay its header; refuse an old one that is not for the disk as it is now."""
-    status = os.fstat(base.fd)
-    # A block device's node says nothing about when its contents changed.
-    mtime_ns = 0 if stat.S_ISBLK(status.st_mode) else status.st_mtime_ns
-    wanted = header_of(base.size, mtime_ns)
-    found = read_header(fd)
+    size = original.disk.size
+    wanted = header_of(size, original.mtime_ns, original.format)
+    found = read_header(fd, size)
     if found is None:
         write_header(fd, wanted, os.path.dirname(place))
         return
-    if found[:3] != wanted[:3]:
+    old = found.format.rstrip(b"\0").decode("ascii", "replace") or RAW
+    if found[:3] != wanted[:3] or old not in FORMATS:
         raise Refusal(f"{place}: is not an overlay of this version of auberge; move it away")
+    if old != original.format:
+        raise Refusal(
+            f"{path}: is {original.format} now, and was {old} when its overlay was made; write"
+            f" {path},format={old}, or delete {place} to begin again"
+        )
     if found != wanted:
         raise Refusal(
             f"{path}: has changed since its overlay was made; delete {place} to begin again with "
             f"the disk as it is now, or put the disk back as it was"
         )
-    if os.fstat(fd).st_size != file_size(base.size):
+    if os.fstat(fd).st_size != file_size(size):
         raise Refusal(f"{place}: is truncated; restore it, or delete it to begin again")
 
 

@@ -10,7 +10,6 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import Section
 
 from auberge.machine.kernel import (
-    IMAGE_ALIGNMENT,
     Kernel,
     open_file,
     read_file,
@@ -25,6 +24,9 @@ SYMBOL = struct.Struct("<IBBHQQ")  # name, info, other, section, value, size
 
 WORD = (1 << 64) - 1
 
+ZEROS = bytes(1 << 20)
+"""What a segment's memory is filled with, a piece at a time: it may be most of RAM."""
+
 
 class Segment(NamedTuple):
     """`file_size` bytes from `offset` of the file, then zeros, from physical `start` to `end`."""
@@ -36,12 +38,12 @@ class Segment(NamedTuple):
     virtual: int
 
 
-def open_elf(path: str, base: int, size: int) -> Kernel:
+def open_elf(path: str, base: int, size: int, movable: int) -> Kernel:
     """An ELF file to be run in `size` bytes of RAM at `base`; raises Refusal.
 
     It runs in machine mode if it has a symbol `tohost` or starts at the beginning of RAM, as test
-    programs and firmware do; else it is a kernel for S-mode. A kernel linked for physical address
-    0, as Linux's vmlinux is, is moved to where its Image would go.
+    programs and firmware do; else it is a kernel for S-mode. A program linked for physical address
+    0, as Linux's vmlinux and position-independent ones are, goes to `movable`.
     """
     with open_file(path) as file:
         length = os.fstat(file.fileno()).st_size
@@ -57,7 +59,7 @@ def open_elf(path: str, base: int, size: int) -> Kernel:
             # Fields that nobody filled in honestly surface in pyelftools as almost any exception.
             raise Refusal(f"{path}: damaged ELF headers; get an undamaged copy") from None
     lowest, highest = segments[0].start, segments[-1].end
-    bias = base + IMAGE_ALIGNMENT - lowest if highest <= base else 0
+    bias = movable - lowest if highest <= base else 0
     for segment in segments:
         if not base <= segment.start + bias:
             raise Refusal(
@@ -69,6 +71,8 @@ def open_elf(path: str, base: int, size: int) -> Kernel:
     if entry & 1:
         raise Refusal(f"{path}: its entry {entry:#x} is odd, where no instruction is; rebuild it")
     physical = _physical(path, entry, segments)
+    if tohost is not None:
+        tohost += bias
     if tohost is not None and (tohost % 8 or not base <= tohost <= base + size - 8):
         raise Refusal(f"{path}: tohost at {tohost:#x} is not a word of RAM; link it for {base:#x}")
 
@@ -76,8 +80,9 @@ def open_elf(path: str, base: int, size: int) -> Kernel:
         for segment in segments:
             start = segment.start + bias
             read_file(path, ram, start, segment.file_size, segment.offset)
-            zeros = segment.end - segment.start - segment.file_size
-            ram.write(start + segment.file_size, bytes(zeros))
+            end = segment.end + bias
+            for at in range(start + segment.file_size, end, len(ZEROS)):
+                ram.write(at, ZEROS[: end - at])
 
     machine_mode = tohost is not None or physical + bias == base
     return Kernel(path, physical + bias, lowest + bias, highest + bias, machine_mode, tohost, load)

@@ -75,6 +75,11 @@ def encode(root: Node, boot_cpu: int = 0) -> bytes:
     return header + reservations + bytes(tree) + bytes(names)
 
 
+def with_room(tree: bytes, room: int) -> bytes:
+    """The same blob, but `room` bytes longer: space at its end in which libfdt adds to it."""
+    return tree[:4] + _CELL.pack(len(tree) + room) + tree[8:] + bytes(room)
+
+
 def property_value(value: Property) -> bytes:
     """The bytes of a property, by the type of its value (see `Property`)."""
     if value is True:

@@ -16,12 +16,14 @@ class HostFile:
     """An open file descriptor as a disk of `size` bytes; every method may raise OSError.
 
     The caller keeps to `size`. The descriptor, and whatever lock it holds, belongs to this object.
+    `path` is what errors name.
     """
 
-    __slots__ = ("fd", "size", "read_only", "_lost")
+    __slots__ = ("fd", "path", "size", "read_only", "_lost")
 
-    def __init__(self, fd: int, size: int, read_only: bool) -> None:
+    def __init__(self, fd: int, path: str, size: int, read_only: bool) -> None:
         self.fd = fd
+        self.path = path
         self.size = size
         self.read_only = read_only
         self._lost: OSError | None = None
@@ -30,11 +32,15 @@ class HostFile:
         """Fill `views`, one after the other, with what is at `offset`."""
         left = sum(view.nbytes for view in views)
         while left:
-            done = os.preadv(self.fd, views, offset)
+            try:
+                done = os.preadv(self.fd, views, offset)
+            except OSError as error:
+                error.filename = self.path
+                raise
             if done == left:
                 return
             if done == 0:
-                raise OSError(EIO, "the file is shorter than it was")
+                raise OSError(EIO, "the file is shorter than it was", self.path)
             views = list(pieces(views, done, left - done))
             offset += done
             left -= done
@@ -43,7 +49,11 @@ class HostFile:
         """Write `views`, one after the other, at `offset`."""
         left = sum(view.nbytes for view in views)
         while left:
-            done = os.pwritev(self.fd, views, offset)
+            try:
+                done = os.pwritev(self.fd, views, offset)
+            except OSError as error:
+                error.filename = self.path
+                raise
             if done == left:
                 return
             views = list(pieces(views, done, left - done))
@@ -59,6 +69,7 @@ class HostFile:
         try:
             os.fdatasync(self.fd)
         except OSError as error:
+            error.filename = self.path
             self._lost = error
             raise
 
@@ -73,6 +84,16 @@ class HostFile:
         for start in range(0, size, len(_ZEROES)):
             self.writev(offset + start, [memoryview(_ZEROES)[: size - start]])
 
+    def reserve(self, offset: int, size: int) -> None:
+        """Have the host set room aside for these bytes, which stay as they are."""
+        try:
+            os.posix_fallocate(self.fd, offset, size)
+        except OSError as error:
+            if error.errno == EOPNOTSUPP:  # not every C library makes do without the host's help
+                return
+            error.filename = self.path
+            raise
+
     def close(self) -> None:
         os.close(self.fd)
 
@@ -85,7 +106,7 @@ class HostFile:
         error = ctypes.get_errno()
         if error in (EOPNOTSUPP, ENOSYS):
             return False
-        raise OSError(error, os.strerror(error))
+        raise OSError(error, os.strerror(error), self.path)
 
 
 def pieces(views: Sequence[memoryview], start: int, size: int) -> Iterator[memoryview]:

@@ -55,29 +55,78 @@ class Kernel(NamedTuple):
     load: Callable[[Ram], None]
 
 
-def open_kernel(path: str, base: int, size: int) -> Kernel:
-    """What `path` holds, to be run in `size` bytes of RAM at `base`; raises Refusal."""
-    with open_file(path) as file:
-        length = os.fstat(file.fileno()).st_size
-        head = file.read(4096)
+class Room(NamedTuple):
+    """`size` bytes of RAM at `base`, of which what is below `lowest` is taken."""
+
+    base: int
+    size: int
+    lowest: int
+
+
+def open_kernel(path: str, base: int, size: int, firmware_end: int | None = None) -> Kernel:
+    """What `path` holds, to be run in `size` bytes of RAM at `base`; raises Refusal.
+
+    After a firmware it may be any program that runs where it is put, as boot loaders do.
+    """
+    length, head = read_head(path)
     if not head:
         raise Refusal(f"{path}: empty; give a RISC-V kernel")
+    lowest = base if firmware_end is None else round_up(firmware_end)
     if head.startswith(ELF_MAGIC):
         from auberge.machine.elf import open_elf  # pyelftools is slow to import
 
-        return open_elf(path, base, size)
+        return open_elf(path, base, size, max(lowest, base + IMAGE_ALIGNMENT))
+    room = Room(base, size, lowest)
     zboot = _zboot_payload(path, head, length)
     if zboot is not None:
-        return _open_gzip(path, *zboot, base, size)
+        return _open_gzip(path, *zboot, room)
     if head.startswith(GZIP_MAGIC):
-        return _open_gzip(path, 0, length, base, size)
-    start, end = _place_image(path, head, length, base, size)
+        return _open_gzip(path, 0, length, room)
+    if firmware_end is not None and not is_image(head) and mistake(head) is None:
+        return open_binary(path, length, lowest, base, size)
+    start, end = _place_image(path, head, length, room)
     _check_not_truncated(path, head, length)
 
     def load(ram: Ram) -> None:
         read_file(path, ram, start, length)  # the rest is .bss, which the kernel clears itself
 
     return Kernel(path, start, start, end, False, None, load)
+
+
+def round_up(address: int) -> int:
+    """The first address from here on where a kernel may be."""
+    return -(-address // IMAGE_ALIGNMENT) * IMAGE_ALIGNMENT
+
+
+def open_binary(path: str, length: int, start: int, base: int, size: int) -> Kernel:
+    """A program without a header, to be put at `start` and entered there; raises Refusal."""
+    end = start + length
+    if end > base + size:
+        raise too_little_memory(f"{path}: needs", end - base, size)
+
+    def load(ram: Ram) -> None:
+        read_file(path, ram, start, length)
+
+    return Kernel(path, start, start, end, False, None, load)
+
+
+def is_image(head: bytes) -> bool:
+    """Whether a file that begins so is an Image for RISC-V."""
+    return len(head) >= IMAGE_HEADER.size and head[0x38:0x3C] == IMAGE_MAGIC2
+
+
+def mistake(head: bytes) -> str | None:
+    """What a file is that begins so, if it is something else that people have around."""
+    for offset, magic, what in OTHERS:
+        if head[offset : offset + len(magic)] == magic:
+            return what
+    return None
+
+
+def read_head(path: str) -> tuple[int, bytes]:
+    """The length of a regular file, and its first page; raises Refusal."""
+    with open_file(path) as file:
+        return os.fstat(file.fileno()).st_size, file.read(4096)
 
 
 def open_file(path: str) -> FileIO:
@@ -122,13 +171,11 @@ def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
-def _place_image(path: str, head: bytes, length: int, base: int, size: int) -> tuple[int, int]:
+def _place_image(path: str, head: bytes, length: int, room: Room) -> tuple[int, int]:
     """Where a raw Image with this header starts and ends, its .bss included."""
-    if len(head) < IMAGE_HEADER.size or head[0x38:0x3C] != IMAGE_MAGIC2:
-        for offset, magic, what in OTHERS:
-            if head[offset : offset + len(magic)] == magic:
-                raise Refusal(f"{path}: {what}; give a RISC-V Image (raw or gzip) or ELF file")
-        raise Refusal(f"{path}: not a kernel; give a RISC-V Image (raw or gzip) or ELF file")
+    if not is_image(head):
+        what = mistake(head) or "not a kernel"
+        raise Refusal(f"{path}: {what}; give a RISC-V Image (raw or gzip) or ELF file")
     _, _, text_offset, image_size, flags, *_ = IMAGE_HEADER.unpack_from(head)
     if flags & BIG_ENDIAN:
         raise Refusal(f"{path}: a big-endian kernel; give a little-endian one")
@@ -140,10 +187,11 @@ def _place_image(path: str, head: bytes, length: int, base: int, size: int) -> t
         raise Refusal(
             f"{path}: {length} bytes, but its header says {image_size}; get an undamaged copy"
         )
-    end = text_offset + max(image_size, length)
-    if end > size:
-        raise too_little_memory(f"{path}: needs", end, size)
-    return base + text_offset, base + end
+    start = max(room.base + text_offset, room.lowest)
+    end = start + max(image_size, length)
+    if end > room.base + room.size:
+        raise too_little_memory(f"{path}: needs", end - room.base, room.size)
+    return start, end
 
 
 def _check_not_truncated(path: str, head: bytes, length: int) -> None:
@@ -179,7 +227,7 @@ def _zboot_payload(path: str, head: bytes, length: int) -> tuple[int, int] | Non
     return offset, size
 
 
-def _open_gzip(path: str, offset: int, packed: int, base: int, size: int) -> Kernel:
+def _open_gzip(path: str, offset: int, packed: int, room: Room) -> Kernel:
     """An Image in gzip at `offset`: its header is looked at now, `load` unpacks it into RAM."""
     head = bytearray()
     with open_file(path) as file:
@@ -188,7 +236,7 @@ def _open_gzip(path: str, offset: int, packed: int, base: int, size: int) -> Ker
             head += data
             if len(head) >= IMAGE_HEADER.size:
                 break
-    start, end = _place_image(path, bytes(head), IMAGE_HEADER.size, base, size)
+    start, end = _place_image(path, bytes(head), IMAGE_HEADER.size, room)
 
     def load(ram: Ram) -> None:
         at = start

@@ -4,8 +4,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 from auberge.engine.choose import Engine, Kind
@@ -13,9 +14,11 @@ from auberge.engine.clock import NANOSECONDS, Clock, HostClock, InstructionClock
 from auberge.engine.exits import Watch, Watchpoint
 from auberge.machine import fdt
 from auberge.machine.bell import Bell
-from auberge.machine.boot import Places, place
-from auberge.machine.bus import Bus
+from auberge.machine.boot import ROOM, Places, place
+from auberge.machine.bus import Bus, Region
 from auberge.machine.console import Console
+from auberge.machine.device import Device, Line
+from auberge.machine.hooks import Call, Hooks
 from auberge.machine.kernel import Kernel, file_size, open_kernel, read_file
 from auberge.machine.outcome import (
     Broke,
@@ -31,9 +34,11 @@ from auberge.machine.pace import InstructionAlarm, Pace, Paces, Tohost
 from auberge.machine.sbi import HANDOVER, Sbi
 from auberge.machine.service import Service
 from auberge.machine.statistics import Statistics
+from auberge.machine.until import Expected, Literal
 from auberge.machine.vcpu import STARTED, STOPPED, Measured, Vcpu
-from auberge.machine.virt import RAM, Virt, Wiring
+from auberge.machine.virt import RAM, ROM, Virt, Wiring
 from auberge.machine.virtio.device import VirtioDevice
+from auberge.machine.visits import Visits
 from auberge.memory.ram import Ram
 from auberge.refusal import Refusal
 
@@ -57,15 +62,19 @@ EPOCH_NS = 1_700_000_000_000_000_000
 
 
 class Configuration(NamedTuple):
-    """What a machine is made of. Files are named; `memory` is in bytes."""
+    """What a machine is made of. Files are named; `memory` is in bytes.
 
-    kernel: str
+    There is a kernel, a firmware, or both.
+    """
+
+    kernel: str | None
     initrd: str | None = None
     append: str = ""
     memory: int = 512 << 20
     cpus: int = 1
     icount: bool = False
     measured: bool = False
+    firmware: str | None = None
 
 
 class Outside(NamedTuple):
@@ -92,6 +101,7 @@ class Machine:
         disks: Callable[[], Sequence[VirtioDevice]] = lambda: (),
         board: type[Virt] = Virt,
         services: Sequence[Service] = (),
+        devices: Mapping[int, Callable[[Line], Device]] | None = None,
     ) -> None:
         self.configuration = configuration
         self._engines = engines
@@ -99,6 +109,7 @@ class Machine:
         self._disks = disks
         self._make_board = board
         self._services = services
+        self._devices = devices or {}
         self._bell = Bell()
         self.lock = threading.Lock()  # of devices and hart states: see `_build`
         self._ending = threading.Lock()
@@ -106,11 +117,17 @@ class Machine:
         self._outcome: Outcome | Reset | None = None
         self._next: Outcome | Reset | None = None  # after that: see `end`
         self._off: PoweredOff | Faulted | None = None
+        self._going = False  # whether a pause has something to pause
+        self._threads: list[tuple[threading.Thread, Callable[[], None]]] = []  # and what ends each
+        self._halts = 0
         self._failure: BaseException | None = None
+        self._window: tuple[int, int] | None = None
         self._accesses: dict[str, int] = {}
         self._past = Statistics()  # of boots before this one
         self._closed = False
-        self._debugged: tuple[Collection[int], Sequence[Watch]] | None = None
+        self._debugged: tuple[Collection[int], Sequence[Watch]] = (), ()
+        self._hooks = Hooks()
+        self._visits = Visits(self._stop_harts)
         self.stopping = False
         self.console = Console(outside.sink, self._bell.ring)
         self.ram = _make_ram(configuration.memory)
@@ -122,15 +139,18 @@ class Machine:
         configuration = self.configuration
         ram = self.ram
         # Files first: whatever is wrong with them is said before anything else is made.
-        kernel = open_kernel(configuration.kernel, ram.base, ram.size)
+        programs, rom = self._open_programs()
         initrd_size = 0
         if configuration.initrd is not None:
             initrd_size = file_size(configuration.initrd)
             if not initrd_size:
                 raise Refusal(f"{configuration.initrd}: empty; give an initramfs")
         self._clock: Clock = InstructionClock() if configuration.icount else HostClock()
-        self._paused_at = 0  # guest time, which stands still while nothing runs
-        self._make_harts(kernel)
+        self._paused_at: int | None = 0  # guest time, while it stands still as nothing runs
+        self._make_harts(programs[0])
+        self._hooks.forget_harts()
+        if any(self._debugged) or self._hooks.addresses:
+            self._stop_at_addresses()
         wiring = Wiring(
             self.console.put,
             self._bell.ring,
@@ -141,13 +161,36 @@ class Machine:
             lambda: self.end(Reset()),
         )
         self.board = self._make_board(self.vcpus, ram, self._clock, wiring, self._disks())
-        regions = self.board.regions()
+        self.board.add(self._devices)
+        regions = [*self.board.regions(), *rom]
         if configuration.measured:
             regions = [region.counted(self._accesses) for region in regions]
         self.bus = Bus(regions)
         self._sbi = Sbi(self.vcpus, ram, self.lock, self.console.put, self.board.typed, self.end)
-        self._set_paces(kernel)
-        self._load(kernel, initrd_size)
+        self._set_paces(programs[0])
+        self._load(programs, initrd_size)
+
+    def _open_programs(self) -> tuple[list[Kernel], list[Region]]:
+        """What is in RAM at first: where harts begin, then what that starts; and a ROM about it."""
+        firmware, kernel = self.configuration.firmware, self.configuration.kernel
+        base, size = self.ram.base, self.ram.size
+        if firmware is not None:
+            from auberge.machine.firmware import boot_rom, open_firmware  # for those who have one
+
+            programs = open_firmware(firmware, kernel, base, size)
+            return programs, [boot_rom(ROM, programs)]
+        if kernel is None:
+            raise Refusal("boot: neither a kernel nor a firmware; give one of them, or both")
+        return [open_kernel(kernel, base, size)], []
+
+    def _build_again(self) -> None:
+        """Reset. A machine that cannot be built again is off: half of it must not run."""
+        self._past = self.statistics()
+        try:
+            self._build()
+        except BaseException as failure:
+            self._off = Faulted(f"reset: {failure}")
+            raise
 
     def _make_harts(self, kernel: Kernel) -> None:
         configuration = self.configuration
@@ -159,8 +202,6 @@ class Machine:
                 for cell, value in HANDOVER.items():
                     hart[cell] = value
             engine: Engine = self._engines.engine(hart, self.ram, self._clock)
-            if self._debugged is not None:
-                engine.debug(*self._debugged)
             if configuration.measured:
                 engine = Measured(engine, time.perf_counter_ns)
             # The kernel starts the others by SBI; in machine mode all come out of reset at once.
@@ -177,21 +218,24 @@ class Machine:
             for vcpu in self.vcpus:
                 vcpu.pace = paces[0] if len(paces) == 1 else Paces(paces)
 
-    def _load(self, kernel: Kernel, initrd_size: int) -> None:
+    def _load(self, programs: Sequence[Kernel], initrd_size: int) -> None:
         configuration, ram = self.configuration, self.ram
         seed = self._outside.entropy(SEED_SIZE)
         # Its size does not depend on where things are: addresses are of fixed size.
         size = len(self._tree(Places(0, 0, initrd_size), seed))
-        places = place(kernel, initrd_size, size, ram.base, ram.size)
+        places = place(programs[-1], initrd_size, size, ram.base, ram.size)
         self.device_tree = self._tree(places, seed)
-        kernel.load(ram)
+        for program in programs:
+            program.load(ram)
         if configuration.initrd:
             read_file(configuration.initrd, ram, places.initrd, initrd_size)
-        ram.write(places.device_tree, self.device_tree)
+        ram.write(places.device_tree, fdt.with_room(self.device_tree, ROOM))
         for vcpu in self.vcpus:
-            vcpu.hart["pc"] = kernel.entry
+            vcpu.hart["pc"] = programs[0].entry
             # boot.rst, "Register state": hartid and the device tree's address
             vcpu.hart.x[10], vcpu.hart.x[11] = vcpu.hartid, places.device_tree
+            if configuration.firmware is not None:
+                vcpu.hart.x[12] = ROM  # fw_dynamic.md: "passed via a2 register"
 
     def _tree(self, places: Places, seed: bytes) -> bytes:
         initrd = None
@@ -208,12 +252,17 @@ class Machine:
     # -- running --------------------------------------------------------------------------------
 
     def run(
-        self, until: bytes | None = None, timeout: float | None = None, position: int | None = None
+        self,
+        until: bytes | Expected | None = None,
+        timeout: float | None = None,
+        position: int | None = None,
+        through_resets: bool = True,
     ) -> Outcome:
         """Run until the guest ends, `until` is printed, `timeout` seconds pass, or `pause` says so.
 
         `until` is looked for from `position` of the output on, by default from its present end.
-        A machine that is off stays off: its outcome is returned again.
+        A machine that is off stays off: its outcome is returned again. A reset boots it again, or
+        ends the run too, if it does not go `through_resets`.
         """
         if not self._running.acquire(blocking=False):
             raise RuntimeError("the machine is running already, in another thread")
@@ -221,26 +270,36 @@ class Machine:
             deadline = None if timeout is None else time.monotonic() + timeout
             if self._off is not None:
                 return self._off
-            self._outcome = None
+            with self._ending:
+                self._going, self._outcome = True, None
             if until is not None:
                 self._watch(until, self.console.position if position is None else position)
             while True:
+                self._visits.begin()
                 outcome = self._run_once(deadline)
-                if not isinstance(outcome, Reset):
+                if isinstance(outcome, Reset):
+                    self._build_again()
+                    if not through_resets:
+                        break
+                elif outcome is not None:
                     break
-                self._past = self.statistics()
-                self._build()
+                self._visits.end()
             if isinstance(outcome, PoweredOff | Faulted):
                 self._off = outcome
             return outcome
         finally:
+            self._going = False
+            self._visits.end()
             self.console.unwatch()
             self._running.release()
 
     def pause(self) -> None:
         """Have `run` return soon with `Paused`, if it is running."""
-        if self._running.locked():
-            self.end(Paused())
+        with self._ending:
+            if not self._going:
+                return
+            self._note(Paused())
+        self._stop_harts()
 
     def end(self, outcome: Outcome | Reset) -> None:
         """Have the run end with `outcome`, if nothing has ended it yet; from any thread.
@@ -249,13 +308,16 @@ class Machine:
         a guest does not switch off twice, and a reset does not end a run.
         """
         with self._ending:
-            if self._outcome is None:
-                self._outcome = outcome
-            elif isinstance(self._outcome, _ENDS) == isinstance(outcome, _ENDS):
-                return
-            elif not isinstance(self._outcome, PoweredOff | Faulted):
-                self._next = self._next or outcome
+            self._note(outcome)
         self._stop_harts()
+
+    def _note(self, outcome: Outcome | Reset) -> None:
+        if self._outcome is None:
+            self._outcome = outcome
+        elif isinstance(self._outcome, _ENDS) != isinstance(outcome, _ENDS) and not isinstance(
+            self._outcome, PoweredOff | Faulted
+        ):
+            self._next = self._next or outcome
 
     # -- for a debugger, while nothing runs ----------------------------------------------------
 
@@ -265,20 +327,37 @@ class Machine:
         This replaces what was said before. At most `WATCHES` ranges can be watched.
         """
         self._debugged = breakpoints, watches
+        self._stop_at_addresses()
+
+    def _stop_at_addresses(self) -> None:
+        """Have the engines come back where a debugger or a hook wants it; no hart may execute."""
+        breakpoints, watches = self._debugged
+        self._hooks.stale = False
         for vcpu in self.vcpus:
-            vcpu.engine.debug(breakpoints, watches)
+            vcpu.engine.debug({*breakpoints, *self._hooks.addresses}, watches)
 
     @contextmanager
     def time_going_on(self) -> Iterator[None]:
         """A context in which guest time, which otherwise stands still, goes on."""
+        with self._visits.visit(), self._time_going_on():
+            yield
+
+    @contextmanager
+    def _time_going_on(self) -> Iterator[None]:
         if not self._running.acquire(blocking=False):
             raise RuntimeError("the machine is running already, in another thread")
         try:
-            self._clock.base += self._paused_at - self._clock.ticks()
+            self._halt()
+            self._let_time_go_on()
             yield
         finally:
             self._paused_at = self._clock.ticks()
             self._running.release()
+
+    def _let_time_go_on(self) -> None:
+        if self._paused_at is not None:  # else a run was interrupted as it ended
+            self._clock.base += self._paused_at - self._clock.ticks()
+            self._paused_at = None
 
     def step(self, hartid: int, others: Collection[int] = ()) -> Outcome | None:
         """Have one hart execute one instruction in this thread; say so if that ends the machine.
@@ -291,10 +370,10 @@ class Machine:
             self._outcome, self.stopping = None, False
             vcpu = self.vcpus[hartid]
             if vcpu.status == STARTED:
+                self._hooks.call(vcpu)
                 vcpu.engine.debug((), ())
                 vcpu.execute_one(self)
-                if self._debugged is not None:
-                    vcpu.engine.debug(*self._debugged)
+                self._stop_at_addresses()
             for each in self.vcpus:
                 if each.hartid in others and each.status == STARTED and not self.stopping:
                     each.execute(self, ALONGSIDE)
@@ -303,11 +382,70 @@ class Machine:
             outcome, self._outcome = self._outcome, None
             self.console.flush()
             if isinstance(outcome, Reset):
-                self._past = self.statistics()
-                self._build()
+                self._build_again()
             elif isinstance(outcome, PoweredOff | Faulted):
                 self._off = outcome
             return self._off
+
+    # -- hooks, and looking in ------------------------------------------------------------------
+
+    def hook(self, address: int, call: Call) -> None:
+        """Call `call` before each hart executes the instruction at a virtual address; any thread.
+
+        What it raises ends the run. Within another hook it holds at once for that hart, and a
+        moment later for the others.
+        """
+        self._change_hooks(partial(self._hooks.add, address, call))
+
+    def unhook(self, address: int, call: Call) -> None:
+        """No longer; it need not be there."""
+        self._change_hooks(partial(self._hooks.remove, address, call))
+
+    def _change_hooks(self, change: Callable[[], None]) -> None:
+        vcpu = self._hooks.inside
+        if vcpu is None:
+            with self._visits.visit():
+                change()
+                self._hooks.stale = True  # the TLB stays as it is, for who looks
+            return
+        change()
+        self._hooks.stale = True
+        breakpoints, watches = self._debugged
+        vcpu.engine.debug({*breakpoints, *self._hooks.addresses}, watches)
+        self._stop_harts()
+
+    @contextmanager
+    def visit(self) -> Iterator[None]:
+        """A context in which no hart executes; a machine that runs goes on afterwards.
+
+        For any thread but that of a hook. No access to a device is left half done.
+        """
+        with self._visits.visit():
+            self.check_open()
+            for vcpu in self.vcpus:
+                while vcpu.hart["answered"]:
+                    vcpu.execute(self, 1)
+            yield
+
+    def check_open(self) -> None:
+        """Raise RuntimeError if there is no memory any more."""
+        if self._closed:
+            raise RuntimeError("the machine is closed")
+
+    @property
+    def visited(self) -> bool:
+        """Whether the calling thread is inside `visit`."""
+        return self._visits.here
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way."""
+        return self._running.locked()
+
+    @property
+    def hooked(self) -> Vcpu | None:
+        """The hart for which the calling thread is inside a hook."""
+        return self._hooks.inside
 
     @property
     def off(self) -> Outcome | None:
@@ -320,79 +458,112 @@ class Machine:
         return self._outcome
 
     def resize(self, columns: int, rows: int) -> None:
-        """The window in which the guest's console is shown has this size now."""
-        with self.lock:
-            self.board.console.resize(columns, rows)
+        """The window in which the guest's console is shown has this size now.
+
+        The guest is told a little later: whoever holds the lock may wait for our caller, as one
+        that prints more than is read does.
+        """
+        self._window = columns, rows
+        self._bell.ring()
 
     def close(self) -> None:
         """Switch the machine off, if it is not, and give its memory back; what it counted stays."""
+        self._off = self._off or PoweredOff(0)  # no other run begins
         self.pause()
-        with self._running:
-            self._off = self._off or PoweredOff(0)
+        with self._running, self._visits.visit():
+            self._halt()
             if not self._closed:
                 self._closed = True
                 self.ram.close()
 
-    def _watch(self, until: bytes, position: int) -> None:
-        text = until.decode(errors="replace")
-        with self.lock:
-            self.console.watch(until, position, lambda: self.end(Printed(text)))
+    def _watch(self, until: bytes | Expected, position: int) -> None:
+        def found(text: bytes) -> None:
+            self.end(Printed(text.decode(errors="replace")))
 
-    def _run_once(self, deadline: float | None) -> Outcome | Reset:
-        """One boot, or what is left of it after a pause: until there is an outcome."""
+        with self.lock:
+            expected = Literal(until) if isinstance(until, bytes) else until
+            self.console.watch(expected, position, found)
+
+    def _run_once(self, deadline: float | None) -> Outcome | None:
+        """A stretch of one boot: until there is an outcome, or, None, someone wants to look."""
+        self._halt()
+        if self._hooks.stale:
+            self._stop_at_addresses()
         several = len(self.vcpus) + len(self._services) > 1
         if several and sys.getswitchinterval() > SWITCH_INTERVAL:
             sys.setswitchinterval(SWITCH_INTERVAL)
-        threads = [
-            threading.Thread(
-                target=self._hart_thread, args=(vcpu,), name=f"hart {vcpu.hartid}", daemon=True
-            )
-            for vcpu in self.vcpus
-        ]
-        threads += [
-            threading.Thread(
-                target=self._service_thread, args=(service,), name="service", daemon=True
-            )
-            for service in self._services
-        ]
         with self._ending:
             if self._outcome is None:
                 self._outcome, self._next = self._next, None
         self.stopping = self._outcome is not None
-        self._clock.base += self._paused_at - self._clock.ticks()
+        self._let_time_go_on()
         try:
-            for thread in threads:
-                thread.start()
-            self._keep_house(deadline)
-        finally:
-            self._stop_harts()
+            with self.lock:
+                self._fit()
+            for vcpu in self.vcpus:
+                self._start(f"hart {vcpu.hartid}", partial(vcpu.run, self), vcpu.stop_soon)
             for service in self._services:
-                service.stop()
-            for thread in threads:
-                if thread.ident is not None:
-                    thread.join()
+                self._start("service", partial(service.serve, self.lock), service.stop)
+            self._keep_house(deadline)
+        except BaseException as failure:
+            self._fail(failure)
+        finally:
+            self._halt()
             self._paused_at = self._clock.ticks()
             self.console.flush()
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
-        outcome, self._outcome = self._outcome, None
-        assert outcome is not None
+        with self._ending:
+            outcome, self._outcome = self._outcome, None
+            failed, self._failure = self._failure, None
+        if failed is not None:
+            raise failed
         return outcome
 
-    def _hart_thread(self, vcpu: Vcpu) -> None:
-        try:
-            vcpu.run(self)
-        except BaseException as failure:  # to be raised by `run`, in the thread that called it
-            self._failure = failure
-            self.end(Paused())
+    def _start(self, name: str, work: Callable[[], None], stop: Callable[[], None]) -> None:
+        """Do `work` in a thread of the present run; `stop`, from any thread, has it end soon."""
+        halts = self._halts
 
-    def _service_thread(self, service: Service) -> None:
+        def guarded() -> None:
+            try:
+                if halts == self._halts:  # see `_halt`
+                    work()
+            except BaseException as failure:  # to be raised by `run`, in the thread that called it
+                self._fail(failure)
+
+        thread = threading.Thread(target=guarded, name=name, daemon=True)
+        self._threads.append((thread, stop))
         try:
-            service.serve(self.lock)
-        except BaseException as failure:  # as above
-            self._failure = failure
-            self.end(Paused())
+            thread.start()
+        except RuntimeError:  # "can't start new thread"
+            raise Refusal(
+                f"{name}: the host has no thread to give (ulimit -u, pids.max of the cgroup);"
+                " end something, or give the guest fewer --cpus"
+            ) from None
+
+    def _fail(self, failure: BaseException) -> None:
+        """Have `run` raise `failure`, of whichever thread; the first, if there are several."""
+        with self._ending:
+            if self._failure is None:
+                self._failure = failure
+            elif self._failure is not failure:
+                name = threading.current_thread().name
+                self._failure.add_note(f"and then, in {name}: {failure!r}")
+        self.end(Paused())
+
+    def _halt(self) -> None:
+        """Return when no thread of a run is left, be it one that was interrupted as it ended.
+
+        A thread that is not alive here has ended, or never began: or `start` was interrupted
+        (KeyboardInterrupt) and it is yet to begin, and will find that there was a halt.
+        """
+        self._halts += 1
+        self.stopping = True
+        for thread, stop in self._threads:
+            if thread.is_alive():
+                stop()
+        for thread, _ in self._threads:
+            if thread.is_alive():
+                thread.join()
+        self._threads = []
 
     def _stop_harts(self) -> None:
         self.stopping = True
@@ -401,16 +572,17 @@ class Machine:
         self._bell.ring()
 
     def _keep_house(self, deadline: float | None) -> None:
-        """What is done beside the harts: typed input, the alarm, output that waited long enough."""
+        """What is done beside the harts: typed input, the window's size, the alarm, old output."""
         rtc, console = self.board.rtc, self.console
         by_instructions = isinstance(self._clock, InstructionClock)
         printed_at: float | None = None
-        while self._outcome is None:
+        while self._outcome is None and not (self._visits.wanted or self._hooks.stale):
             now = time.monotonic()
             waits = [] if deadline is None else [deadline - now]
             if deadline is not None and now >= deadline:
                 self.end(TimedOut())
             with self.lock:
+                self._fit()
                 console.deliver(self.board.receive)
                 if not by_instructions:  # else its hart does this, at the very instruction
                     rtc.tick()
@@ -430,6 +602,11 @@ class Machine:
                 waits.append(printed_at + FLUSH_AFTER - now)
             self._bell.wait(min(waits) if waits else None)
 
+    def _fit(self) -> None:
+        """Tell the guest's console the size of the window, under the lock."""
+        if self._window is not None:
+            self.board.console.resize(*self._window)
+
     # -- what harts need (`Home`) ---------------------------------------------------------------
 
     def hypercall(self, vcpu: Vcpu) -> None:
@@ -437,7 +614,15 @@ class Machine:
         self._sbi.call(vcpu)
 
     def broke(self, vcpu: Vcpu, watch: Watchpoint | None) -> None:
-        """A hart is where a debugger wants it."""
+        """A hart is where a debugger wants it, or a hook is to be called."""
+        pc = vcpu.hart["pc"]
+        if watch is None:
+            self._hooks.call(vcpu)
+            if vcpu.hart["pc"] != pc:
+                return
+            if pc not in self._debugged[0]:
+                vcpu.hart.pass_breakpoint()
+                return
         self.end(Broke(vcpu.hartid, watch))
 
     def fault(self, message: str) -> None:

@@ -32,7 +32,7 @@ class Printed(NamedTuple):
 
 
 class Reset(NamedTuple):
-    """The guest asked to begin again. A run does not end with it: the machine boots again."""
+    """The guest asked to begin again: a run ends with it only if asked to, else it boots again."""
 
 
 class Broke(NamedTuple):
@@ -45,5 +45,15 @@ class Broke(NamedTuple):
     watch: Watchpoint | None
 
 
-Outcome = PoweredOff | Faulted | TimedOut | Paused | Printed | Broke
-KINDS = (PoweredOff, Faulted, TimedOut, Paused, Printed)  # those that users of `auberge` see
+class Reached(NamedTuple):
+    """A hart came to the address that `run` was to wait for, and has not executed what is there."""
+
+    hartid: int
+    address: int
+
+
+Ending = PoweredOff | Faulted | TimedOut | Paused | Printed | Reached | Reset
+"""What users of `auberge` see."""
+
+Outcome = Ending | Broke
+KINDS = (PoweredOff, Faulted, TimedOut, Paused, Printed, Reached, Reset)

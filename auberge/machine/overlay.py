@@ -8,7 +8,7 @@ loss of power at any moment leaves each block either as it was flushed or as the
 import os
 from collections.abc import Iterator, Sequence
 from struct import Struct
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from auberge.machine.host_file import HostFile, pieces
 
@@ -17,37 +17,51 @@ HEADER_SIZE = 4096
 DATA_ALIGNMENT = 0x10000
 
 _MAGIC = b"auberge overlay\n"
-_HEADER = Struct("<16sIIQq")
+_HEADER = Struct("<16sIIQq8s")
+_RAW = "raw"
+
+
+class Base(Protocol):
+    """What an overlay is over: `size` bytes, read like a disk's."""
+
+    @property
+    def size(self) -> int: ...
+    def readv(self, offset: int, views: Sequence[memoryview]) -> None: ...
+    def close(self) -> None: ...
 
 
 class Header(NamedTuple):
-    """What the overlay is over: the size of the disk, and when it was last written."""
+    """What the overlay is over: the size of the disk, when it was last written, its format."""
 
     magic: bytes
     version: int
     block: int
     size: int
     mtime_ns: int
+    format: bytes
 
 
-def header_of(size: int, mtime_ns: int) -> Header:
+def header_of(size: int, mtime_ns: int, format: str = _RAW) -> Header:
     """The header of an overlay over a disk of `size` bytes last written at `mtime_ns`."""
-    return Header(_MAGIC, 1, BLOCK, size, mtime_ns)
+    # A raw disk's is as it was before there were others.
+    name = b"" if format == _RAW else format.encode()
+    return Header(_MAGIC, 1, BLOCK, size, mtime_ns, name.ljust(8, b"\0"))
 
 
-def read_header(fd: int) -> Header | None:
-    """The header in file `fd`; None if the making of the file was interrupted before it had one."""
-    size = os.fstat(fd).st_size
+def read_header(fd: int, size: int) -> Header | None:
+    """The header in file `fd`, of a disk of `size` bytes; None if its making was interrupted."""
+    length = os.fstat(fd).st_size
     raw = os.pread(fd, HEADER_SIZE, 0)
-    if size in (0, HEADER_SIZE) and not any(raw):
+    if length in (0, HEADER_SIZE, file_size(size)) and not any(raw):
         return None
     return Header._make(_HEADER.unpack(raw[: _HEADER.size].ljust(_HEADER.size)))
 
 
 def write_header(fd: int, header: Header, folder: str) -> None:
     """Make the empty file `fd` in `folder` an overlay that is there after a loss of power."""
-    os.pwrite(fd, _HEADER.pack(*header).ljust(HEADER_SIZE, b"\0"), 0)
+    # Its size first: a file with a header is a whole one, at whatever moment we are killed.
     os.ftruncate(fd, file_size(header.size))
+    os.pwrite(fd, _HEADER.pack(*header).ljust(HEADER_SIZE, b"\0"), 0)
     os.fsync(fd)
     directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -72,21 +86,22 @@ def _data_at(size: int) -> int:
 class Overlay:
     """A disk that reads what was never written from `base`, the rest from the overlay file `fd`.
 
-    `fd` has a header made for `base`. Both belong to this object.
+    `fd` has a header made for `base`. Both belong to this object. Errors call the file `path`.
     """
 
-    __slots__ = ("size", "_base", "_file", "_data", "_map", "_dirty")
+    __slots__ = ("size", "_base", "_file", "_data", "_map", "_dirty", "_reserved")
 
     read_only = False
 
-    def __init__(self, base: HostFile, fd: int) -> None:
+    def __init__(self, base: Base, fd: int, path: str) -> None:
         self.size = base.size
         self._base = base
         self._data = _data_at(base.size)
-        self._file = HostFile(fd, self._data + base.size, read_only=False)
+        self._file = HostFile(fd, path, self._data + base.size, read_only=False)
         self._map = bytearray(_map_size(base.size))  # bit n: block n is in the overlay
         self._file.readv(HEADER_SIZE, [memoryview(self._map)])
         self._dirty: set[int] = set()  # pages of the map that the file does not have yet
+        self._reserved: set[int] = set()  # pages of the map that the host has room for
 
     def readv(self, offset: int, views: Sequence[memoryview]) -> None:
         """Fill `views`, one after the other, with what is at `offset`."""
@@ -105,6 +120,7 @@ class Overlay:
         size = sum(view.nbytes for view in views)
         if not size:
             return
+        self._reserve(offset, size)
         self._adopt_ends(offset, size)
         self._file.writev(self._data + offset, views)
         self._mark(offset, size)
@@ -130,6 +146,7 @@ class Overlay:
         """Make the bytes read as zero, without taking room for them where the host can."""
         if not size:
             return
+        self._reserve(offset, size)
         self._adopt_ends(offset, size)
         self._file.zero(self._data + offset, size)
         self._mark(offset, size)
@@ -137,6 +154,14 @@ class Overlay:
     def close(self) -> None:
         self._file.close()
         self._base.close()
+
+    def _reserve(self, offset: int, size: int) -> None:
+        """Have room for the map of the range: a host that fills up refuses writes, not a flush."""
+        first, last = offset // (8 * BLOCK * BLOCK), (offset + size - 1) // (8 * BLOCK * BLOCK)
+        for page in range(first, last + 1):
+            if page not in self._reserved:
+                self._file.reserve(HEADER_SIZE + page * BLOCK, BLOCK)
+                self._reserved.add(page)
 
     def _adopt_ends(self, offset: int, size: int) -> None:
         """Copy what surrounds the range in its first and last block, if those are not ours yet."""

@@ -311,10 +311,12 @@ class Sbi:
     def _legacy_clear_ipi(self, vcpu: Vcpu, a0: int) -> int:
         """5.4: clears a pending IPI, and says 1 if there was one."""
         hart = vcpu.hart
-        was = bool(hart["mip"] & 2 or hart["posted_ssip"])
-        hart["posted_ssip"] = 0
+        was = hart["mip"] & 2
         hart["mip"] &= ~2
-        return int(was)
+        if hart["posted_ssip"]:  # else one that comes just now is not taken away
+            hart["posted_ssip"] = 0
+            was = 1
+        return int(bool(was))
 
     def _legacy_shutdown(self, vcpu: Vcpu, a0: int) -> int:
         self._end(PoweredOff(0))

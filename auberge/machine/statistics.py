@@ -16,6 +16,8 @@ class Statistics(NamedTuple):
     exits: dict[str, int] = {}
     accesses: dict[str, int] = {}
     network: dict[str, int] = {}
+    folders: dict[str, int] = {}
+    disks: dict[str, int] = {}
 
     def plus(self, counted: dict[str, int]) -> "Statistics":
         """With what an engine counted."""
@@ -41,15 +43,14 @@ class Statistics(NamedTuple):
         return 1000 * self.instructions / self.native_ns if self.native_ns else 0.0
 
     def _network_rows(self) -> list[tuple[str, str]]:
-        if not self.network:
-            return []
-        counted = self.network
-        packets = counted["sent"] + counted["received"]
-        each = counted["python_ns"] / packets / 1000 if packets else 0.0
-        return [
-            *((name, f"{count:,}") for name, count in counted.items() if name != "python_ns"),
-            ("Python per packet", f"{each:,.1f} us"),
-        ]
+        packets = self.network.get("sent", 0) + self.network.get("received", 0)
+        return _rows(self.network, "packet", packets)
+
+    def _disk_rows(self) -> list[tuple[str, str]]:
+        return _rows(self.disks, "request", self.disks.get("requests", 0))
+
+    def _folder_rows(self) -> list[tuple[str, str]]:
+        return _rows(self.folders, "request", self.folders.get("requests", 0))
 
     def lines(self) -> list[str]:
         """A table to print."""
@@ -63,6 +64,19 @@ class Statistics(NamedTuple):
             ("in Python", f"{self.python_ns / 1e9:,.3f} s"),
             *((f"exits {name}", f"{count:,}") for name, count in exits),
             *((f"accesses {name}", f"{count:,}") for name, count in accesses if count),
+            *((f"disks {name}", text) for name, text in self._disk_rows()),
             *((f"network {name}", text) for name, text in self._network_rows()),
+            *((f"folders {name}", text) for name, text in self._folder_rows()),
         ]
         return [f"{name:32}{value:>20}" for name, value in rows]
+
+
+def _rows(counted: dict[str, int], what: str, times: int) -> list[tuple[str, str]]:
+    """What a device counted, and the time in Python that each of the `times` took."""
+    if not counted:
+        return []
+    each = counted["python_ns"] / times / 1000 if times else 0.0
+    return [
+        *((name, f"{count:,}") for name, count in counted.items() if name != "python_ns"),
+        (f"Python per {what}", f"{each:,.1f} us"),
+    ]

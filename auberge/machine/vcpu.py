@@ -148,8 +148,10 @@ class Vcpu:
         """The same, without sleep."""
         engine = self.engine
         self.inside = True
-        exit_ = engine.run(budget)
-        self.inside = False
+        try:
+            exit_ = engine.run(budget)
+        finally:  # else a hart that waits for `flushed` would wait for one that has failed
+            self.inside = False
         if isinstance(exit_, MmioWrite):
             with home.lock:
                 taken = home.bus.write(exit_.address, exit_.width, exit_.value)
@@ -190,7 +192,9 @@ class Vcpu:
         hart["pc"], hart["priv"], hart["satp"] = pc, 1, 0
         hart["mstatus"] &= ~2  # SIE
         hart.x[10], hart.x[11] = self.hartid, opaque
+        # What it remembers is of before it stopped: fences passed it by, or need not be.
         hart.request("sfence")
+        hart.request("fence_i")
 
     def _stay_away(self) -> None:
         if self.status == SUSPENDED and self._interrupted():

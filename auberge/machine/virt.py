@@ -4,12 +4,12 @@ Sources: hw/riscv/virt.c of QEMU 7.2 (virt_memmap, the IRQ enumeration) and the 
 Documentation/devicetree/bindings of Linux (riscv/cpus.yaml, riscv/extensions.yaml and others).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from auberge.engine.clock import FREQUENCY, Clock
 from auberge.machine.bus import Region
-from auberge.machine.device import Device, Property
+from auberge.machine.device import Device, Line, Property
 from auberge.machine.devices.clint import Clint
 from auberge.machine.devices.goldfish_rtc import GoldfishRtc
 from auberge.machine.devices.plic import Plic
@@ -22,8 +22,10 @@ from auberge.machine.virtio.device import VirtioDevice
 from auberge.machine.virtio.entropy import Entropy
 from auberge.machine.virtio.mmio import VirtioMmio
 from auberge.machine.virtio.vacant import Vacant
-from auberge.memory.ram import Ram
+from auberge.memory.ram import PAGE, Ram
+from auberge.refusal import Refusal
 
+ROM = 0x1000
 TEST = 0x0010_0000
 RTC = 0x0010_1000
 CLINT = 0x0200_0000
@@ -33,6 +35,7 @@ VIRTIO, VIRTIO_STEP, VIRTIO_SLOTS = 0x1000_1000, 0x1000, 8
 RAM = 0x8000_0000
 
 VIRTIO_IRQ, UART_IRQ, RTC_IRQ = 1, 10, 11
+FIRST_OWN_IRQ, MOST_OWN = 12, 64  # of devices that a user adds
 
 MOST_DISKS = VIRTIO_SLOTS - 2  # the last two slots are the console's and the entropy device's
 
@@ -123,6 +126,26 @@ class Virt:
             transport = VirtioMmio(source(VIRTIO_IRQ + slot), ram, device)
             base = VIRTIO + VIRTIO_STEP * slot
             self.parts.append(Part("virtio_mmio", base, transport, VIRTIO_IRQ + slot))
+
+    def add(self, devices: Mapping[int, Callable[[Line], Device]]) -> None:
+        """Devices of a user's own, by address, each made with its interrupt line; or Refusal."""
+        if len(devices) > MOST_OWN:
+            raise Refusal(f"devices: there are {len(devices)}; at most {MOST_OWN} are possible")
+        for interrupt, (base, make) in enumerate(devices.items(), FIRST_OWN_IRQ):
+            device = make(self.plic.source(interrupt))
+            self._check_place(base, device)
+            name = device.compatible if isinstance(device.compatible, str) else "device"
+            self.parts.append(Part(name.rpartition(",")[2], base, device, interrupt))
+
+    def _check_place(self, base: int, device: Device) -> None:
+        end = base + device.size
+        others = [(part.node, part.base, part.base + part.device.size) for part in self.parts]
+        others += [("RAM", self._ram.base, 1 << 64)]  # and what RAM may grow to
+        if base < 0 or base % PAGE or device.size < 1:
+            raise Refusal(f"devices: {base:#x}: a device is at a multiple of {PAGE:#x}; move it")
+        for name, first, last in others:
+            if base < -(-last // PAGE) * PAGE and first < -(-end // PAGE) * PAGE:
+                raise Refusal(f"devices: {base:#x}: in the pages of {name} at {first:#x}; move it")
 
     def regions(self) -> list[Region]:
         """The parts, as the bus wants them."""

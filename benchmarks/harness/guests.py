@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 
-from auberge.image.store import find
+from auberge.image.store import boot_options, find
 from auberge.refusal import Refusal
 
 MEMORY = 512 << 20
@@ -30,6 +30,25 @@ def qemu_boot_tiny(append: str = "") -> list[str]:
         raise Refusal("tiny: no such image; make it with `auberge image build tiny`")
     files = ["-kernel", image.kernel, "-initrd", image.initrd, "-append", append]
     return [QEMU, *_BOARD, "-m", "512M", *files]
+
+
+def boot_debian(append: str = "") -> list[str]:
+    """Auberge, booting the image `debian`."""
+    return [*AUBERGE, "boot", "debian", "--append", append]
+
+
+def qemu_boot_debian(append: str = "") -> list[str]:
+    """QEMU, booting the same files with the same devices; what the guest writes is forgotten."""
+    image = find("debian", "riscv64")
+    if image is None:
+        raise Refusal("debian: no such image; make it with `auberge image build debian`")
+    wish = boot_options(image)
+    files = ["-kernel", image.kernel, "-initrd", image.initrd]
+    files += ["-append", f"{wish.append} {append}", "-m", wish.memory or "512M", "-snapshot"]
+    files += ["-drive", f"file={image.disk},format=raw,if=none,id=disk"]
+    devices = ["virtio-blk-device,drive=disk", "virtio-net-device,netdev=net", "virtio-rng-device"]
+    words = [word for device in devices for word in ("-device", device)]
+    return [QEMU, *_BOARD, *files, "-netdev", "user,id=net", *words]
 
 
 def run_program(path: str, cpus: int = 1) -> list[str]:

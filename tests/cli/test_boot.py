@@ -1,6 +1,7 @@
 """`auberge boot`: the guest's console, the guest's status, and one line for what is wrong."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -86,6 +87,47 @@ def test_a_reader_that_went_away_ends_the_run(tmp_path):
     guest.stderr.close()
 
 
+@pytest.fixture(params=["a pipe", "a terminal"])
+def unread(request):
+    """Two descriptors: nobody reads what is written to the second, until someone reads the first.
+
+    A pipe and a terminal take only so much.
+    """
+    reader, writer = os.pipe() if request.param == "a pipe" else os.openpty()
+    yield reader, writer
+    os.close(reader)
+    os.close(writer)
+
+
+def ends(guest):
+    """The status of a guest that is expected to end."""
+    try:
+        return guest.wait(20)
+    finally:
+        guest.kill()
+
+
+@pytest.mark.slow
+def test_a_reader_that_does_not_read_cannot_put_off_the_end(tmp_path, unread):
+    kernel = write_elf(tmp_path / "k", FLOOD)
+    with start("--kernel", kernel, "--timeout", "1", stdout=unread[1]) as guest:
+        assert ends(guest) == 124
+        assert guest.stderr.read() == b""
+    assert os.read(unread[0], 3) == b"yyy"
+
+
+@pytest.mark.slow
+def test_a_reader_that_does_not_read_cannot_put_off_a_signal(tmp_path, unread):
+    kernel = write_elf(tmp_path / "k", FLOOD)
+    with start("--kernel", kernel, stdout=unread[1]) as guest:
+        assert os.read(unread[0], 3) == b"yyy"
+        while select.select([], [unread[1]], [], 0.1)[1]:
+            pass
+        guest.send_signal(signal.SIGTERM)
+        assert ends(guest) == 128 + signal.SIGTERM
+        assert guest.stderr.read() == b""
+
+
 @pytest.mark.slow
 def test_a_full_disk_is_one_line(tmp_path):
     if not os.path.exists("/dev/full"):
@@ -126,7 +168,6 @@ def test_dumpdtb_writes_the_device_tree_and_does_not_boot(tmp_path, capsys):
     ("words", "line"),
     [
         ((), "boot: nothing to boot; name an IMAGE, as tiny, or give --kernel FILE"),
-        (("tiny", "--kernel", "Image"), "boot: both an IMAGE and --kernel; give one of them"),
         (("absent",), "absent: no such image; make it with `auberge image build absent`"),
         (("tiny:amd64",), "tiny:amd64: not for the board virt, which runs riscv64"),
         (("--kernel", "absent"), "absent: no such file or directory; check the path"),

@@ -222,3 +222,70 @@ def test_random_programs_do_what_they_do(engine, seed):
             out = world.run(200)
             states.append((out, world.hart.visible(), bytes(world.ram.view)))
         assert states[0] == states[1] == states[2], each
+
+
+def test_a_breakpoint_is_passed_when_that_is_asked_for(engine):
+    program = Program(engine, LOOP)
+    program.engine.debug([RAM + 4], [])
+    for count in range(1, 100):
+        assert program.engine.run(1 << 20) == Breakpoint()
+        assert (program.pc, program.hart.x[A0], program.hart.x[12]) == (RAM + 4, count, count - 1)
+        program.hart.pass_breakpoint()
+    assert program.engine.run(1) == Spent()  # exactly the one that was passed
+    assert (program.pc, program.hart.x[12]) == (RAM + 8, 99)
+
+
+def test_no_interrupt_comes_before_what_is_passed(engine):
+    program = Program(engine, LOOP + "\n.align 4\nhandler: j handler")
+    hart = program.hart
+    hart["mtvec"], hart["mstatus"] = RAM + 16, hart["mstatus"] | 8
+    program.engine.debug([RAM + 4], [])
+    assert program.engine.run(1 << 20) == Breakpoint()
+    hart["mie"] = 1 << 11
+    hart.set_line(11, True)
+    hart.pass_breakpoint()
+    assert program.engine.run(2) == Spent()
+    assert (hart.x[12], hart["mepc"]) == (1, RAM + 8)
+
+
+def test_a_pass_is_for_the_pc_where_it_was_said(engine):
+    program = Program(engine, LOOP)
+    program.engine.debug([RAM, RAM + 4], [])
+    program.hart.pass_breakpoint()
+    program.hart["pc"] = RAM + 4
+    assert program.engine.run(1 << 20) == Breakpoint()
+    program.hart.pass_breakpoint()
+    program.engine.debug([RAM + 4], [])
+    assert program.engine.run(1 << 20) == Breakpoint()  # what was said before is forgotten
+    assert program.pc == RAM + 4
+
+
+@pytest.mark.parametrize("at", [RAM + 0x40, RAM + 4094])
+@pytest.mark.parametrize("text", [
+    "fadd.d ft0, ft1, ft2, rmm", "lw a0, 0(a1)", "amoadd.w a0, a1, (a1)", "j loop",
+])  # fmt: skip
+def test_any_instruction_can_be_passed(engine, text, at):
+    """The first is one that native code leaves to the reference; the jump comes back here."""
+    program = Program(engine, f"loop: {text}\nj loop", at)
+    program.hart["mstatus"] |= 1 << 13
+    program.engine.debug([at], [])
+    for _ in range(5):
+        assert program.engine.run(1 << 20) == Breakpoint()
+        assert program.pc == at
+        program.hart.pass_breakpoint()
+    assert program.engine.run(1) == Spent()
+
+
+def test_an_access_that_was_answered_completes_at_a_breakpoint(engine):
+    program = Program(engine, "loop: lw a0, 0(a1)\nj loop")
+    program.hart.x[A1] = 0x1000_0000
+    program.engine.debug([RAM], [])
+    for n in range(3):
+        assert program.engine.run(1 << 20) == Breakpoint()
+        program.hart.pass_breakpoint()
+        assert program.engine.run(1 << 20) == MmioRead(0x1000_0000, 4)
+        program.engine.resume(n)
+        if n == 1:
+            program.hart.forget_translations()
+    assert program.engine.run(1) == Spent()
+    assert program.hart.x[A0] == 2

@@ -1,23 +1,32 @@
 """What the documents tell a reader to type does what they say."""
 
+import os
 import re
-import shutil
 
 import pytest
 
 from tests.house.documents import DOCUMENTS, blocks, copy_repository, matches, play, steps
 from tests.house.source import ROOT
 
-NEEDED = {"debug-a-guest.md": "gdb-multiarch"}
+NEEDED = {
+    "boot-a-firmware.md": {
+        "/usr/lib/riscv64-linux-gnu/opensbi": "opensbi",
+        "/usr/lib/u-boot": "u-boot-qemu",
+        "/usr/sbin/mke2fs": "e2fsprogs",
+        "/usr/sbin/sfdisk": "fdisk",
+    },
+    "debug-a-guest.md": {"/usr/bin/gdb-multiarch": "gdb-multiarch"},
+}
+"""What a document uses, and the package that brings it."""
 RUN = [path for path in DOCUMENTS if any(b.language in ("python", "console") for b in blocks(path))]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", RUN, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_document_does_what_it_says(path, tmp_path):
-    needed = NEEDED.get(path.name)
-    if needed is not None and shutil.which(needed) is None:
-        pytest.skip(f"no {needed} here; apt install {needed}")
+    for needed, package in NEEDED.get(path.name, {}).items():
+        if not os.path.exists(needed):
+            pytest.skip(f"no {needed} here; apt install {package}")
     copy_repository(tmp_path)
     play(path, tmp_path, slow=True)
 

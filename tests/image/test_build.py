@@ -53,7 +53,7 @@ def test_a_build_holds_what_the_packages_hold(cache, archive):
     modules = f"lib/modules/{RELEASE}"
     assert files[f"{modules}/modules.dep"][1] == (
         b"virtio_mmio.ko:\nvirtio_ring.ko:\nvirtio_blk.ko: virtio_ring.ko\nvirtio_rng.ko:\n"
-        b"virtio_net.ko:\n"
+        b"virtio_net.ko:\n9p.ko:\n9pnet_virtio.ko:\n"
     )
     assert files[f"{modules}/modules.alias"][1] == b"alias of:N*T*Cvirtio,mmio virtio_mmio\n"
     assert f"{modules}/virtio_ring.ko" in files and f"{modules}/other.ko" not in files

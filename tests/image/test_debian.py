@@ -13,15 +13,14 @@ import tarfile
 
 import pytest
 
-from auberge.image import build, debian, find, installer, recipe, store
-from auberge.image.apt import Archive as Named
-from auberge.image.sources import Source
+from auberge.image import build, debian, find, installer, partition, recipe, store
 from auberge.refusal import Refusal
 from tests.image.debian import RELEASE, Archive, needs
 from tests.image.test_cpio import read_back
 from tests.image.test_iso9660 import records
 
 needs_apt = [pytest.mark.slow, needs("apt-get", "dpkg-deb", "gpgv", "gpg")]
+SIZE = 64 << 20
 ESSENTIAL = ["apt", "base-files", "dpkg"]  # apt thinks of itself as such
 
 
@@ -32,8 +31,8 @@ def made(tmp_path_factory, key):
     archive.add("base-files", "13.8", {"usr/lib/os-release": b"ID=debian\n"}, "Essential: yes\n")
     archive.add("dpkg", "1.22", {"usr/bin/dpkg": b"dpkg"}, "Essential: yes\n")
     archive.add("libext2fs2t64", "1.47", {"usr/lib/libext2fs.so.2": b"library"})
-    for name in debian.WANTED:
-        if name not in ("linux-image-riscv64", "dpkg"):
+    for name in (name for step in debian.STEPS for name in step):
+        if name not in (debian.ESSENTIAL, "linux-image-riscv64", "dpkg"):
             more = "Depends: libext2fs2t64\n" if name == "e2fsprogs" else ""
             archive.add(name, "1:2-3", {f"usr/bin/{name}": name.encode()}, more)
     archive.publish()
@@ -41,17 +40,19 @@ def made(tmp_path_factory, key):
 
 
 @pytest.fixture
-def packages(made, tmp_path):
-    """A copy of it, to do with as one likes."""
+def packages(made, tmp_path, monkeypatch):
+    """A copy of it, to do with as one likes; the disks made of it are small."""
+    monkeypatch.setattr(debian, "DISK_SIZE", SIZE)
     shutil.copytree(made.root, tmp_path / "debian")
     return made.at(tmp_path / "debian")
 
 
 class Guest:
-    """Says what it is told to, and keeps what it was given."""
+    """Says what it is told to, and keeps what it was given and what it was answered."""
 
     def __init__(self, *says):
         self.says = says
+        self.answers = []
 
     def __call__(self, job):
         self.job = job
@@ -61,14 +62,27 @@ class Guest:
         with open(cd, "rb") as file:
             self.cd = {name.decode().lower(): data for name, _, data in records(file.read())}
         with open(disk, "r+b") as file:
-            file.write(b"installed")
-        for data in self.says:
-            job.hear(data)
+            self.disk = file.read(1 << 10)
+            for data in self.says:
+                file.seek(0)
+                file.write(data)
+                file.flush()
+                self.answers.append(job.hear(data))
 
 
 def build_with(packages, computer, progress=lambda stage, done, total: None):
     keyring = str(packages.key.binary)
     return build("debian", "riscv64", packages.uri, keyring, progress, computer=computer)
+
+
+def interrupted(guest):
+    """A computer on which someone presses Ctrl-C once the guest has said all."""
+
+    def computer(job):
+        guest(job)
+        raise KeyboardInterrupt
+
+    return computer
 
 
 def listed(guest, name):
@@ -96,17 +110,18 @@ class TestBuild:
     def test_the_guest_is_given_all_it_installs(self, packages):
         guest = Guest(b"auberge: done\r\n")
         image = build_with(packages, guest)
-        assert guest.job[2:4] == ("quiet panic=0", "1G")
+        assert guest.job[2:4] == ("quiet panic=0 auberge.step=0", "1G")
+        assert guest.disk == partition.one_partition(SIZE).ljust(1 << 10, b"\0")
         assert [option.rpartition(",")[2] for option in guest.job.disks] == ["rw", "ro"]
         assert guest.job.until == "Kernel panic"
 
         programs = {}
-        for place in listed(guest, "essential") + listed(guest, "others"):
+        for place in sum((listed(guest, step) for step in "1234"), []):
             programs |= unpacked(guest.cd[place.removeprefix("/mnt/") + ";1"])
         assert programs["./usr/bin/dpkg"] == (0, 0o644, b"dpkg")
         assert programs["./usr/bin/python3"] == (0, 0o644, b"python3")
         assert f"./boot/vmlinux-{RELEASE}" in programs
-        assert len(listed(guest, "essential")) == len(ESSENTIAL)
+        assert len(listed(guest, "1")) == len(ESSENTIAL)
         assert len(listed(guest, "tools")) == 3  # base-files, e2fsprogs and its library
         assert f"lib/modules/{RELEASE}/isofs.ko" in guest.files
         states = guest.files["etc/after/var/lib/apt/extended_states"].decode()
@@ -118,11 +133,11 @@ class TestBuild:
         assert manifest["kernel_version"] == RELEASE
         assert manifest["files"].keys() == {"Image", "initrd", "disk"}
         assert sorted(os.listdir(image.directory)) == ["Image", "disk", "initrd", "manifest.json"]
-        assert os.path.getsize(image.disk) == 4 << 30
+        assert os.path.getsize(image.disk) == SIZE
         assert os.stat(image.disk).st_blocks < 1000  # sparse
         assert store.boot_options(image) == (
             "1G",
-            "root=/dev/vda rw net.ifnames=0",
+            "root=/dev/vda1 rw net.ifnames=0",
             (f"{image.disk},temporary",),
         )
 
@@ -134,6 +149,35 @@ class TestBuild:
         assert stages[2:] == [recipe.UNPACK, recipe.COPY, recipe.INSTALL, recipe.WRITE]
         done = [done for stage, done, _ in heard if stage == recipe.INSTALL]
         assert done[:3] == [0, 1, 2] and done[-1] == heard[-5][2]
+
+    def test_an_interrupted_installation_goes_on_after_the_last_step(self, cache, packages):
+        step = b"auberge: checkpoint 2\r\n"
+        stopped = Guest(b"auberge: checkpoint 1\r\n", step, b"half a step")
+        with pytest.raises(KeyboardInterrupt):
+            build_with(packages, interrupted(stopped))
+        assert stopped.answers == [b"go on\n", b"go on\n", b""]
+        assert find("debian", "riscv64") is None
+        assert os.listdir(cache / "images") == [".debian-riscv64.lock"]
+        heard = []
+        guest = Guest(b"auberge: done\r\n")
+        image = build_with(packages, guest, lambda *said: heard.append(said))
+        assert guest.job.append.endswith("auberge.step=2")
+        assert guest.disk.startswith(step)
+        started, _, total = next(said[1:] + said[2:] for said in heard if said[0] == recipe.INSTALL)
+        steps = [len(listed(guest, number)) for number in "1234"]
+        assert (started, total) == (2 * sum(steps[:2]), 2 * sum(steps))
+        store.verify(image)
+        assert os.listdir(cache / "apt") == []
+
+    def test_a_checkpoint_of_other_packages_is_not_used(self, packages):
+        stopped = Guest(b"auberge: checkpoint 1\r\n")
+        with pytest.raises(KeyboardInterrupt):
+            build_with(packages, interrupted(stopped))
+        packages.add("less", "1:2-4", {"usr/bin/less": b"newer"})
+        packages.publish()
+        guest = Guest(b"auberge: done\r\n")
+        build_with(packages, guest)
+        assert guest.job.append.endswith("auberge.step=0")
 
     @pytest.mark.parametrize(
         ("says", "why"),
@@ -171,7 +215,15 @@ class TestBuild:
 
     @pytest.mark.parametrize(
         ("stage", "at"),
-        [(recipe.COPY, "start"), (recipe.INSTALL, "start"), (recipe.INSTALL, "end")],
+        [
+            (recipe.COPY, "start"),
+            (recipe.INSTALL, "start"),
+            ("copying", "1"),
+            ("copied", "1"),
+            ("copying", "2"),
+            ("copied", "2"),
+            (recipe.INSTALL, "end"),
+        ],
     )
     def test_a_build_that_is_killed_leaves_no_image(self, packages, stage, at):
         argv = [sys.executable, "-c", KILLED, packages.uri, str(packages.key.binary), stage, at]
@@ -179,56 +231,43 @@ class TestBuild:
         assert find("debian", "riscv64") is None
         for package in packages.pool.iterdir():
             package.unlink()
-        # what was fetched is there
-        store.verify(build_with(packages, Guest(b"auberge: done\n")))
+        # what was fetched is there, and each step that was complete
+        guest = Guest(b"auberge: done\n")
+        store.verify(build_with(packages, guest))
+        complete = {("copied", "1"): 1, ("copying", "2"): 1, ("copied", "2"): 2}
+        complete[recipe.INSTALL, "end"] = 2
+        done = complete.get((stage, at), 0)
+        assert guest.job.append.endswith(f"auberge.step={done}")
+        if done:
+            assert guest.disk.startswith(b"auberge: checkpoint %d" % done)
 
 
 KILLED = """
 import os, signal, sys
-from auberge.image import build
+from auberge.image import build, debian, sparse
+debian.DISK_SIZE = 64 << 20
 uri, keyring, stage, at = sys.argv[1:]
-def progress(name, done, total):
-    if name == stage and done == {"start": 0, "end": total}[at]:
+def die_at(*where):
+    if where == (stage, at):
         os.kill(os.getpid(), signal.SIGKILL)
+def progress(name, done, total):
+    die_at(name, "start" if done == 0 else "end" if done == total else "")
 def guest(job):
-    job.hear(b"auberge: done\\n")
+    for say in b"auberge: checkpoint 1\\n", b"auberge: checkpoint 2\\n", b"auberge: done\\n":
+        with open(job.disks[0].rpartition(",")[0], "r+b") as file:
+            file.write(say)
+        job.hear(say)
+copied = sparse.copy
+def copy(source, target):
+    with open(target, "wb") as file:
+        file.write(b"half")
+    step = target.removesuffix(".part")[-1]
+    die_at("copying", step)
+    copied(source, target)
+rename = os.rename
+def renamed(source, target):
+    rename(source, target)
+    die_at("copied", target[-1])
+sparse.copy, os.rename = copy, renamed
 build("debian", "riscv64", uri, keyring, progress, computer=guest)
 """
-
-KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
-
-
-def source(uri, *suites):
-    return Source("sources", uri, suites, ("main",), "")
-
-
-def test_the_guests_apt_uses_the_mirrors_of_the_hosts():
-    archive = Named("http://example.org/debian", "", "", "Debian")
-    hosts = [
-        source("http://example.org/debian", "bookworm", "bookworm-updates"),
-        source("https://me:secret@example.org/debian-security", "bookworm-security"),
-        source("http://example.com/other", "bookworm-updates", "other-security"),
-    ]
-    assert debian.guest_sources(archive, hosts) == (
-        "Types: deb\nURIs: http://example.org/debian\nSuites: trixie trixie-updates\n"
-        f"Components: main\nSigned-By: {KEYS}\n\n"
-        "Types: deb\nURIs: https://example.org/debian-security\nSuites: trixie-security\n"
-        f"Components: main\nSigned-By: {KEYS}\n"
-    )
-
-
-def test_a_mirror_that_the_user_vouches_for_is_the_only_one(tmp_path):
-    keyring = tmp_path / "keys"
-    keyring.write_bytes(b"\x98binary")
-    archive = Named("http://example.org/mine", "", str(keyring), "")
-    hosts = [source("http://example.org/debian-security", "bookworm-security")]
-    assert debian.guest_sources(archive, hosts) == (
-        "Types: deb\nURIs: http://example.org/mine\nSuites: trixie\n"
-        "Components: main\nSigned-By: /etc/apt/keyrings/mirror.gpg\n"
-    )
-
-
-def test_a_directory_of_the_host_is_no_mirror_for_a_guest():
-    assert debian.guest_sources(Named("file:/srv/debian", "", "", "Debian"), []) == (
-        "# The image was made without a mirror that a guest can reach.\n"
-    )

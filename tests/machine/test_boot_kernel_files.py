@@ -134,6 +134,14 @@ def test_a_test_program_runs_in_machine_mode(given_file):
     assert ram.read(BASE + 0x1000, 4) == b"data"
 
 
+def test_much_that_is_zero_is_zeroed_and_no_more(given_file):
+    size = (5 << 20) + 3
+    ram = Ram(BASE, SIZE)
+    ram.write(BASE, b"x" * SIZE)
+    given_file(elf([(BASE, b"text", size)])).load(ram)
+    assert ram.read(BASE, size + 1) == b"text" + bytes(size - 4) + b"x"
+
+
 def test_a_program_at_the_beginning_of_ram_is_firmware(given_file):
     assert given_file(elf()).machine_mode
     assert not given_file(elf([(BASE + 0x200000, b"text")], entry=BASE + 0x200000)).machine_mode

@@ -130,12 +130,12 @@ def test_what_cannot_be_a_disk_is_refused(tmp_path, mode):
         f"{missing}: does not exist; make it with 'truncate -s 1G {missing}'"
     )
     assert refusal(tmp_path, mode) == (
-        f"{tmp_path}: is a directory; name a raw disk image or a block device"
+        f"{tmp_path}: is a directory; name a disk image or a block device"
     )
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     assert refusal(fifo, mode) == (
-        f"{fifo}: is neither a file nor a block device; name a raw disk image or a block device"
+        f"{fifo}: is neither a file nor a block device; name a disk image or a block device"
     )
     empty = tmp_path / "empty"
     empty.touch()

@@ -279,7 +279,8 @@ ACTS = st.lists(
 
 def opened(fd_base, place):
     """An overlay over a fresh descriptor each time, as a boot has it; no locks between them."""
-    return Overlay(HostFile(os.dup(fd_base), SIZE, True), os.open(place, os.O_RDWR))
+    base = HostFile(os.dup(fd_base), "base", SIZE, True)
+    return Overlay(base, os.open(place, os.O_RDWR), str(place))
 
 
 @pytest.mark.slow
@@ -335,7 +336,7 @@ def test_a_loss_of_power_keeps_what_was_flushed(acts, lost):
     fd = os.memfd_create("over")
     os.pwrite(fd, bytes(file_size(SIZE)), 0)
     host = Host(fd)
-    disk = Overlay(HostFile(folder, SIZE, True), fd)
+    disk = Overlay(HostFile(folder, "base", SIZE, True), fd, "over")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "pwritev", host.pwritev)
         patch.setattr(os, "fdatasync", host.fdatasync)
@@ -358,7 +359,7 @@ def test_a_loss_of_power_keeps_what_was_flushed(acts, lost):
     after = host.after_power_loss(lost)
     base = os.memfd_create("base again")
     os.pwrite(base, BASE, 0)
-    again = Overlay(HostFile(base, SIZE, True), after)
+    again = Overlay(HostFile(base, "base", SIZE, True), after, "over")
     for block in set(range(-(-SIZE // BLOCK))) - touched:
         start, end = block * BLOCK, min((block + 1) * BLOCK, SIZE)
         assert read(again, start, end - start) == flushed[start:end]

@@ -1,19 +1,11 @@
 """Debian's unmodified kernel on our machine: one hart and two, disks, the console both ways."""
 
 import base64
-import os
-import struct
-import time
 
 import pytest
 
 import auberge
-from auberge.engine.choose import choose
 from auberge.image import build
-from auberge.machine.kernel import open_kernel
-from auberge.machine.machine import Configuration, Machine, Outside
-
-OPENSBI = "/usr/share/qemu/opensbi-riscv64-generic-fw_dynamic.elf"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 
@@ -112,26 +104,3 @@ def test_a_reboot_boots_again(tiny):
     ) as machine:
         for _ in range(2):
             machine.console.expect("Linux version", timeout=200)
-
-
-@pytest.mark.skipif(not os.path.exists(OPENSBI), reason="no OpenSBI here; apt install opensbi")
-@pytest.mark.parametrize("cpus", [1, 2])
-def test_a_firmware_in_machine_mode_boots_it_too(tiny, cpus):
-    """OpenSBI, not our SBI: M-mode, PMP, the CLINT and the delegation of traps as it uses them."""
-    outside = Outside(lambda data: None, bytes, time.time_ns)
-    append = "console=ttyS0 auberge.report"
-    configuration = Configuration(OPENSBI, tiny.initrd, append, 512 << 20, cpus)
-    machine = Machine(configuration, choose("auto"), outside)
-    kernel = open_kernel(tiny.kernel, machine.ram.base, machine.ram.size)
-    kernel.load(machine.ram)
-    # struct fw_dynamic_info (include/sbi/fw_dynamic.h): magic, version, next stage, its mode, ...
-    info = machine.ram.base + (256 << 20)
-    machine.ram.write(info, struct.pack("<6Q", 0x4942534F, 2, kernel.entry, 1, 0, 0))
-    for vcpu in machine.vcpus:
-        vcpu.hart.x[12] = info
-    assert machine.run(timeout=240) == auberge.PoweredOff(0)
-    console = machine.console.since(0).decode()
-    machine.close()
-    assert "Platform IPI Device       : aclint-mswi" in console
-    assert f"smp: Brought up 1 node, {cpus} CPU" in console
-    assert "guest says:" in console

@@ -7,6 +7,7 @@ import pytest
 
 from auberge.engine.exits import Hypercall, Idle, MmioRead, MmioWrite, Spent, Stuck
 from auberge.machine.outcome import Faulted, Paused, PoweredOff, Printed, TimedOut
+from auberge.machine.until import Literal
 from auberge.refusal import Refusal
 from tests.machine.fakes import FOREVER, machine, printing
 
@@ -76,7 +77,7 @@ def test_a_timeout(tmp_path):
 
 def test_a_pause_from_another_thread(tmp_path):
     made, _ = machine(tmp_path, printing(b"x", [Spent(), OFF]))
-    made.console.watch(b"x", 0, made.pause)
+    made.console.watch(Literal(b"x"), 0, lambda text: made.pause())
     assert made.run() == Paused()
     made.pause()  # nothing runs: nothing happens
     assert made.run() == PoweredOff(0)
@@ -130,7 +131,7 @@ def test_one_thread_at_a_time(tmp_path):
         made.pause()
 
     other = threading.Thread(target=second)
-    made.console.watch(b"x", 0, other.start)
+    made.console.watch(Literal(b"x"), 0, lambda text: other.start())
     assert made.run() == Paused()
     other.join()
     assert complaints == ["the machine is running already, in another thread"]
@@ -139,7 +140,7 @@ def test_one_thread_at_a_time(tmp_path):
 def test_a_signal_is_handled_while_the_guest_computes(tmp_path):
     made, _ = machine(tmp_path, printing(b"x", [FOREVER]))
     main = threading.get_ident()
-    made.console.watch(b"x", 0, lambda: signal.pthread_kill(main, signal.SIGINT))
+    made.console.watch(Literal(b"x"), 0, lambda text: signal.pthread_kill(main, signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         made.run()
     assert made.run(timeout=0.01) == TimedOut()  # and it can run on

@@ -152,6 +152,12 @@ def test_an_empty_mask_is_no_hart(world):
 # -- fences -------------------------------------------------------------------------------------
 
 
+def test_a_hart_that_is_started_has_forgotten_what_it_knew(world):
+    """Fences pass a stopped hart by, and code may have been written meanwhile."""
+    assert world.call(sbi.HSM, 0, 1, BASE + 64, 5) == (OK, 0)
+    assert [world.vcpus[1].hart[f"request_{what}"] for what in ("sfence", "fence_i")] == [1, 1]
+
+
 @pytest.mark.parametrize("function, what", [(0, "fence_i"), (1, "sfence"), (2, "sfence")])
 def test_a_remote_fence_asks_each_hart(world, function, what):
     assert world.call(sbi.RFENCE, function, 0b110, 0, 0, WORD, 7)[0] == OK
@@ -348,6 +354,28 @@ def test_legacy_clear_ipi(world):
     assert world.call(3, 0, 7, 8) == (1, 8)
     assert posted(world) == [0, 0, 0]
     assert world.call(3, 0, 7, 8) == (0, 8)
+
+
+def test_legacy_clear_ipi_takes_none_away_that_comes_just_then(world):
+    class Racing:
+        """A hart to which another one posts right after each look."""
+
+        def __init__(self, hart):
+            self.hart, self.x = hart, hart.x
+
+        def __getitem__(self, name):
+            value = self.hart[name]
+            if name == "posted_ssip":
+                self.hart.post_ssip()
+            return value
+
+        def __setitem__(self, name, value):
+            self.hart[name] = value
+
+    hart = world.vcpus[0].hart
+    world.vcpus[0].hart = Racing(hart)
+    assert world.call(3, 0, 7, 8) == (0, 8)
+    assert hart["posted_ssip"] == 1
 
 
 def test_legacy_shutdown(world):

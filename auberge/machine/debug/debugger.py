@@ -15,6 +15,7 @@ from auberge.machine.debug import registers
 from auberge.machine.debug.translation import physical
 from auberge.machine.machine import Machine
 from auberge.machine.outcome import Broke, Faulted, Outcome, Paused, PoweredOff, TimedOut
+from auberge.machine.until import Expected
 from auberge.machine.vcpu import STARTED, Vcpu
 from auberge.memory.ram import PAGE, OutOfRange
 
@@ -66,7 +67,13 @@ class Debugger:
 
     # -- for the machine's thread ---------------------------------------------------------------
 
-    def run(self, until: bytes | None, timeout: float | None, position: int) -> Outcome:
+    def run(
+        self,
+        until: bytes | Expected | None,
+        timeout: float | None,
+        position: int,
+        through_resets: bool = True,
+    ) -> Outcome:
         """As `Machine.run`, whenever the client lets it; time passes while it does not."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -74,7 +81,7 @@ class Debugger:
             if outcome is not None:
                 return outcome
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            outcome = self.machine.run(until, left, position)
+            outcome = self.machine.run(until, left, position, through_resets)
             if self._failure is not None:
                 raise self._failure
             if not self._stops(outcome):

@@ -5,11 +5,12 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from auberge.machine.net.forward import Forward, parse_forward
-from auberge.machine.net.user import UserNetwork
+from auberge.machine.net.user import Carrier, UserNetwork
 from auberge.machine.virtio.net import Nic
 from auberge.refusal import Refusal
 
-NETWORKS = ("none", "user", "user,host-loopback")
+HOST_LOOPBACK = "host-loopback"
+CARRIERS: tuple[Carrier, ...] = ("passt", "builtin")
 
 
 class Network(Protocol):
@@ -33,10 +34,16 @@ class Network(Protocol):
 def make_network(net: str, ports: Sequence[str], entropy: Callable[[int], bytes]) -> Network | None:
     """The network that `net` names, with its forwards; None for "none"."""
     forwards = [parse_forward(port) for port in ports]
-    if net not in NETWORKS:
-        raise Refusal(f"net: {net!r} is no network; choose from {', '.join(NETWORKS)}")
     if net == "none":
         if forwards:
             raise Refusal(f"ports: {forwards[0]} leads to a guest without a network; use net user")
         return None
-    return UserNetwork(forwards, net == "user,host-loopback", entropy)
+    kind, *wishes = net.split(",")
+    carriers = [name for name in CARRIERS if name in wishes]
+    if kind != "user" or not {*wishes} <= {*CARRIERS, HOST_LOOPBACK} or len(carriers) > 1:
+        raise Refusal(
+            f"net: {net!r} is no network; choose none or user; after user, with commas,"
+            f" {HOST_LOOPBACK} and one of {' and '.join(CARRIERS)} are possible"
+        )
+    carrier = carriers[0] if carriers else "auto"
+    return UserNetwork(forwards, HOST_LOOPBACK in wishes, entropy, carrier)

@@ -1,14 +1,11 @@
 """User networking: a guest's packets become sockets of an ordinary process, and come back.
 
-The addresses are those of QEMU's `-netdev user`: 10.0.2.0/24, the guest 10.0.2.15, the gateway
-10.0.2.2, the resolver 10.0.2.3. What a guest cannot reach: the host itself by any of its addresses
-(unless `host_loopback` makes 10.0.2.2 the host's 127.0.0.1), and link-local addresses, at which
-clouds keep their credentials. There is no IPv6, and fragments are dropped: packets of 65,520 bytes
-need none.
+What a guest cannot reach is behind the wall (wall.py), unless `host_loopback` makes 10.0.2.2 the
+host's 127.0.0.1. There is no IPv6, and fragments are dropped: packets of 65,520 bytes need none.
 """
 
 from collections.abc import Callable, Sequence
-from socket import AF_INET, AF_INET6, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, inet_ntoa, socket
+from socket import inet_ntoa
 from typing import NamedTuple
 
 from auberge.machine.net import dhcp
@@ -39,15 +36,10 @@ from auberge.machine.net.ping import Pings
 from auberge.machine.net.reactor import Reactor
 from auberge.machine.net.tcp_flows import TcpFlows
 from auberge.machine.net.udp_flows import UdpFlows
+from auberge.machine.net.wall import GATEWAY, GATEWAY_MAC, GUEST, MASK, RESOLVER, is_in_reach
 from auberge.machine.virtio.net import Nic
 
-GATEWAY_MAC = b"\x52\x55\x0a\x00\x02\x02"
-NETWORK = Network(
-    guest=bytes((10, 0, 2, 15)),
-    gateway=bytes((10, 0, 2, 2)),
-    dns=bytes((10, 0, 2, 3)),
-    mask=bytes((255, 255, 255, 0)),
-)
+NETWORK = Network(GUEST, GATEWAY, RESOLVER, MASK)
 UNKNOWN = bytes(4)
 DNS_PORT = 53
 LOOPBACK = "127.0.0.1"
@@ -124,7 +116,7 @@ class Nat:
         hardware, protocol, _, _, operation, sender_mac, sender, _, target = fields
         if (hardware, protocol, operation) != (1, TYPE_IPV4, ARP_REQUEST):
             return
-        if target in (NETWORK.gateway, NETWORK.dns):
+        if target in (GATEWAY, RESOLVER):
             reply = ARP.pack(1, TYPE_IPV4, 6, 4, ARP_REPLY, GATEWAY_MAC, target, sender_mac, sender)
             self._guest_mac = sender_mac
             self._send_frame(sender_mac, TYPE_ARP, [reply], 0, 0)
@@ -140,12 +132,12 @@ class Nat:
             source_port, port, length, _ = UDP.unpack_from(payload)
             if not UDP.size <= length <= len(payload):
                 self.refuse()
-            elif port == dhcp.SERVER_PORT and source in (UNKNOWN, NETWORK.guest):
+            elif port == dhcp.SERVER_PORT and source in (UNKNOWN, GUEST):
                 self._dhcp(bytes(payload[UDP.size : length]))
-            elif source == NETWORK.guest:
+            elif source == GUEST:
                 data = payload[UDP.size : length]
                 self._udp.from_guest(source_port, destination, port, data)
-        elif source != NETWORK.guest:
+        elif source != GUEST:
             self.refuse()
         elif protocol == PROTOCOL_TCP:
             self._tcp.from_guest(destination, payload)
@@ -156,7 +148,7 @@ class Nat:
         answer = dhcp.answer(request, NETWORK, self.mtu)
         if answer is not None:
             message, to = answer
-            self.send_udp(NETWORK.gateway, dhcp.SERVER_PORT, dhcp.CLIENT_PORT, message, to)
+            self.send_udp(GATEWAY, dhcp.SERVER_PORT, dhcp.CLIENT_PORT, message, to)
 
     # -- what flows need ------------------------------------------------------------------------
 
@@ -172,20 +164,14 @@ class Nat:
 
     def place(self, address: bytes, port: int) -> tuple[str, int] | None:
         """Where on the host's side the guest's `address` and `port` are; None if nowhere."""
-        if address == NETWORK.dns:
+        if address == RESOLVER:
             resolvers = self._choices.resolvers() if port == DNS_PORT else ()
             if not resolvers:
                 return None
             return resolvers[self._resolver % len(resolvers)], self._choices.dns_port
-        if address == NETWORK.gateway:
+        if address == GATEWAY:
             return (LOOPBACK, port) if self._choices.host_loopback and port else None
-        first, second = address[0], address[1]
-        if first in (0, 127) or first >= 224 or (first, second) == (169, 254) or not port:
-            return None
-        if address[:3] == NETWORK.gateway[:3]:
-            return None
-        name = inet_ntoa(address)
-        return None if is_own(name) else (name, port)
+        return (inet_ntoa(address), port) if port and is_in_reach(address) else None
 
     def try_next_resolver(self) -> None:
         """The one in use does not answer."""
@@ -194,11 +180,11 @@ class Nat:
     def seen_as(self, host: str) -> bytes:
         """The address at which the guest sees a peer that came by a forward."""
         parts = bytes(map(int, host.split(".")))
-        inside = parts[0] == 127 or parts[:3] == NETWORK.gateway[:3]
-        return NETWORK.gateway if inside else parts
+        inside = parts[0] == 127 or parts[:3] == GATEWAY[:3]
+        return GATEWAY if inside else parts
 
     def send_udp(
-        self, source: bytes, source_port: int, port: int, data: bytes, to: bytes = NETWORK.guest
+        self, source: bytes, source_port: int, port: int, data: bytes, to: bytes = GUEST
     ) -> None:
         """Send the guest a datagram."""
         header = UDP.pack(
@@ -210,7 +196,7 @@ class Nat:
         self.send_ipv4(PROTOCOL_UDP, source, header, data, to)
 
     def send_ipv4(
-        self, protocol: int, source: bytes, header: bytes, data: bytes, to: bytes = NETWORK.guest
+        self, protocol: int, source: bytes, header: bytes, data: bytes, to: bytes = GUEST
     ) -> None:
         """Send the guest a packet; the checksum of UDP and TCP holds the pseudo header's sum."""
         size = len(header) + len(data)
@@ -243,23 +229,3 @@ class Nat:
         if self._nic is not None:
             header = ETHERNET.pack(mac, GATEWAY_MAC, kind)
             self._nic.receive([header, *pieces], checksum_at, offset)
-
-
-def is_own(name: str) -> bool:
-    """Whether an IPv4 address is one of the host's own.
-
-    Connecting a UDP socket sends nothing, and the kernel chooses an address to send from: the
-    destination itself just when it is local, or one of the loopback's.
-    """
-    with socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC) as probe:
-        try:
-            probe.connect((name, 9))
-        except OSError:
-            return False  # no way there: the attempt itself will fail
-        source: str = probe.getsockname()[0]
-        return source == name or source.startswith("127.")
-
-
-def family(host: str) -> int:
-    """The address family of a numeric address."""
-    return AF_INET6 if ":" in host else AF_INET

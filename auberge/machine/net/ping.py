@@ -16,10 +16,10 @@ from auberge.machine.net.packet import (
     icmp_echo_reply,
 )
 from auberge.machine.net.reactor import IN
+from auberge.machine.net.wall import GATEWAY, RESOLVER
 
 MOST = 16
 QUIET = 30.0
-GATEWAY, RESOLVER = bytes((10, 0, 2, 2)), bytes((10, 0, 2, 3))
 
 Key = tuple[int, bytes]
 """The identifier of the guest's echoes, and whom they are for."""

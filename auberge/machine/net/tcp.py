@@ -20,6 +20,11 @@ FIRST_TIMEOUT, LONGEST_TIMEOUT = 0.3, 10.0
 TRIES = 9
 DUPLICATES = 3
 
+ACK_DELAY = 0.001
+"""Seconds that an acknowledgement of little may wait (RFC 9293, 3.8.6.3), so that a guest's program
+that writes little at a time is held back by Nagle's algorithm until it has written much: answered
+at once, it would send a segment for each write."""
+
 _MASK = 0xFFFF_FFFF
 
 # The host's side is being connected; the guest's handshake is under way; then both.
@@ -53,14 +58,14 @@ class Connection:
     `deliver` is offered what the guest sends and says how much it took; the rest waits in `inbox`.
     `room` says how many bytes may wait in each direction. After any call: `closed` says whether
     all is over, `ended` that the guest will send no more, `deadline` when `tick` is to be called,
-    `ack_due` that `flush` has something to tell.
+    `ack_due` that `acknowledge` or `flush` has something to tell.
     """
 
     __slots__ = (
-        "state", "inbox", "ended", "deadline", "ack_due", "aborted", "_emit", "_deliver", "_room",
-        "_now", "_mtu", "_mss", "_window", "_scale", "_our_scale", "_una", "_nxt", "_max",
-        "_rcv_nxt", "_edge", "_out", "_out_ended", "_fin_acked", "_timeout", "_tries",
-        "_duplicates", "_recover", "_first", "_told",
+        "state", "inbox", "ended", "ack_due", "aborted", "_emit", "_deliver", "_room", "_now",
+        "_mtu", "_mss", "_window", "_scale", "_our_scale", "_una", "_nxt", "_max", "_rcv_nxt",
+        "_edge", "_out", "_out_ended", "_fin_acked", "_timeout", "_tries", "_duplicates",
+        "_recover", "_first", "_told", "_acked", "_ack_at", "_resend_at",
     )  # fmt: skip
 
     def __init__(
@@ -85,7 +90,7 @@ class Connection:
         self._our_scale = OUR_SCALE
         self._first = isn & _MASK
         self._una = self._nxt = self._max = self._recover = self._first
-        self._rcv_nxt = self._edge = self._told = 0
+        self._rcv_nxt = self._edge = self._told = self._acked = 0
         self._out = bytearray()
         self._out_ended = False
         self._fin_acked = False
@@ -96,7 +101,8 @@ class Connection:
         self.ended = False
         self.aborted = False
         self.ack_due = False
-        self.deadline: float | None = None
+        self._ack_at: float | None = None
+        self._resend_at: float | None = None
         if syn is None:
             self.state = SYN_SENT
             self._send_syn()
@@ -108,6 +114,13 @@ class Connection:
     def closed(self) -> bool:
         """Whether there is nothing left to do for either side."""
         return self.state == CLOSED
+
+    @property
+    def deadline(self) -> float | None:
+        """When `tick` is to be called, if time matters."""
+        if self._ack_at is None or self._resend_at is None:
+            return self._resend_at if self._ack_at is None else self._ack_at
+        return min(self._ack_at, self._resend_at)
 
     # -- the host's side ------------------------------------------------------------------------
 
@@ -139,11 +152,14 @@ class Connection:
             with memoryview(self.inbox) as view:
                 count = self._deliver(view)
             del self.inbox[:count]
-        free = ahead(self._edge_now(), self._told)
-        # RFC 9293, 3.8.6.2.2: tell of a window only when it has grown by something
-        if self.state == ESTABLISHED and free >= min(self._room() // 2, 2 * self._mtu):
+        if self.state == ESTABLISHED and self._window_grew():
             self.ack_due = True
         self._finish()
+
+    def _window_grew(self) -> bool:
+        """RFC 9293, 3.8.6.2.2: whether by enough to tell of it."""
+        free = ahead(self._edge_now(), self._told)
+        return free >= min(self._room() // 2, 2 * self._mtu)
 
     def abort(self) -> None:
         """Reset the connection, if it is not over."""
@@ -154,16 +170,18 @@ class Connection:
 
     def die(self) -> None:
         """It is over, and the guest is told nothing."""
-        self.state = CLOSED
         self.aborted = True
-        self.deadline = None
+        self._over()
+
+    def _over(self) -> None:
+        self.state = CLOSED
+        self._resend_at = self._ack_at = None
         self.ack_due = False
 
     def _finish(self) -> None:
         if self.ended and self._fin_acked and not self.inbox and self.state == ESTABLISHED:
             self.flush()
-            self.state = CLOSED
-            self.deadline = None
+            self._over()
 
     # -- from the guest -------------------------------------------------------------------------
 
@@ -218,7 +236,7 @@ class Connection:
         else:
             self._scale = min(segment.scale, MOST_SCALE)
         self._window = segment.window  # RFC 7323, 2.2: never scaled in a SYN
-        self._rcv_nxt = self._edge = self._told = segment.seq + 1 & _MASK
+        self._rcv_nxt = self._edge = self._told = self._acked = segment.seq + 1 & _MASK
 
     def _established(self) -> None:
         self.state = ESTABLISHED
@@ -296,16 +314,31 @@ class Connection:
         open_ = max(0, ahead(self._edge_now(), self._rcv_nxt))
         field = min(open_ >> self._our_scale, 0xFFFF)
         self._told = self._rcv_nxt + (field << self._our_scale) & _MASK
+        self._acked = self._rcv_nxt
+        self._ack_at = None
+        self.ack_due = False
         return field
 
     def _ack(self) -> None:
-        self.ack_due = False
         self._emit(self._nxt, self._rcv_nxt, ACK, self._window_field(), b"", b"")
 
     def flush(self) -> None:
         """Acknowledge what the guest sent, unless something sent meanwhile did."""
         if self.ack_due:
             self._ack()
+
+    def acknowledge(self) -> None:
+        """As `flush`, at once if it is of a whole segment, or within `ACK_DELAY`."""
+        if not self.ack_due:
+            return
+        if self._is_much():
+            self._ack()
+        elif self._ack_at is None:
+            self._ack_at = self._now() + ACK_DELAY
+
+    def _is_much(self) -> bool:
+        whole = ahead(self._rcv_nxt, self._acked) >= self._mtu - 40
+        return whole or self.ended or self._window_grew()
 
     def _send_syn(self) -> None:
         mss = max(LEAST_MSS, self._mtu - 40)
@@ -343,12 +376,11 @@ class Connection:
                 break
             else:
                 break
-        if self.deadline is None and (out or self._out_ended and not self._fin_acked):
+        if self._resend_at is None and (out or self._out_ended and not self._fin_acked):
             self._arm()
 
     def _send(self, flags: int, payload: bytes) -> None:
         self._emit(self._nxt, self._rcv_nxt, flags, self._window_field(), b"", payload)
-        self.ack_due = False
         self._nxt = self._nxt + len(payload) + (flags & FIN) & _MASK
         if ahead(self._nxt, self._max) > 0:
             self._max = self._nxt
@@ -362,19 +394,27 @@ class Connection:
     # -- time -----------------------------------------------------------------------------------
 
     def _arm(self) -> None:
-        self.deadline = self._now() + self._timeout
+        self._resend_at = self._now() + self._timeout
 
     def _progress(self) -> None:
         self._tries = 0
         self._timeout = FIRST_TIMEOUT
         waits = self._out or self._out_ended and not self._fin_acked
-        self.deadline = None
+        self._resend_at = None
         if waits:
             self._arm()
 
     def tick(self) -> None:
-        """`deadline` has come: send again what has not been acknowledged (RFC 6298)."""
-        self.deadline = None
+        """`deadline` has come: acknowledge, or send again what was not acknowledged (RFC 6298)."""
+        now = self._now()
+        if self._ack_at is not None and self._ack_at <= now:
+            self._ack_at = None
+            self.flush()
+        if self._resend_at is not None and self._resend_at <= now:
+            self._resend()
+
+    def _resend(self) -> None:
+        self._resend_at = None
         self._tries += 1
         self._timeout = min(2 * self._timeout, LONGEST_TIMEOUT)
         if self._tries > TRIES:

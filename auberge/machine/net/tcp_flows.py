@@ -34,6 +34,7 @@ from auberge.machine.net.tcp import (
     Connection,
     Segment,
 )
+from auberge.machine.net.wall import GUEST
 from auberge.refusal import Refusal
 
 HEADER = Struct("!HHIIBBHHH")  # RFC 9293, 3.1
@@ -53,7 +54,6 @@ _PIECE = 1 << 18  # read from a socket at once
 _BACKLOG = 64
 _PAUSE = 1.0  # seconds until a host without free descriptors is asked again
 _LINGER_NOT = b"\1\0\0\0\0\0\0\0"  # struct linger: closing resets
-_GUEST = bytes((10, 0, 2, 15))
 
 Key = tuple[int, bytes, int]
 """The guest's port, and the address and port of its peer."""
@@ -132,7 +132,7 @@ class _Flow:
         connection = self.connection
         if self._broken:
             connection.abort()
-        connection.flush()
+        connection.acknowledge()
         if connection.closed:
             self._flows.drop(self)
             return
@@ -249,7 +249,7 @@ class TcpFlows:
     ) -> None:  # fmt: skip
         """Send the guest a segment."""
         size = HEADER.size + len(options)
-        total = pseudo_sum(source, _GUEST, PROTOCOL_TCP, size + len(payload))
+        total = pseudo_sum(source, GUEST, PROTOCOL_TCP, size + len(payload))
         header = HEADER.pack(source_port, port, seq, ack, size // 4 << 4, flags, window, total, 0)
         self._house.send_ipv4(PROTOCOL_TCP, source, header + options, payload)
 

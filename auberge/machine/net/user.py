@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from auberge.machine.net.forward import Forward
 from auberge.machine.virtio.net import Nic
@@ -13,6 +13,10 @@ from auberge.refusal import Refusal
 
 if TYPE_CHECKING:
     from auberge.machine.net.nat import Nat
+    from auberge.machine.net.passt import Passt
+
+Carrier = Literal["auto", "passt", "builtin"]
+"""What carries a guest's packets to other hosts: auto is passt where it works."""
 
 RESOLV_CONF = "/etc/resolv.conf"
 
@@ -40,11 +44,11 @@ def _is_numeric(name: str) -> bool:
 
 
 class UserNetwork:
-    """A `Link` to the built-in network address translation.
+    """A `Link` to the built-in network address translation, and to passt as `carrier` says.
 
     Sockets cost tens of milliseconds to import, and few guests use the network at once: so the
     thread makes it while the guest boots. With forwards it is made here, so that a port that
-    can't be had is said before the guest boots.
+    can't be had is said before the guest boots; so it is where a passt has to be.
     """
 
     def __init__(
@@ -52,36 +56,59 @@ class UserNetwork:
         forwards: Sequence[Forward],
         host_loopback: bool,
         entropy: Callable[[int], bytes],
+        carrier: Carrier = "builtin",
         resolvers: Callable[[], Sequence[str]] = host_resolvers,
         dns_port: int = 53,
     ) -> None:
         self._arguments = forwards, host_loopback, entropy, resolvers, dns_port
+        self._carrier = carrier
         self._making = threading.Lock()
-        self._nat: Nat | None = None
+        self._end: Nat | Passt | None = None
         self._nic: Nic | None = None
-        if forwards:
-            self.nat()
+        if forwards or carrier == "passt":
+            self.end()
 
-    def nat(self) -> "Nat":
-        """The translation, made if it is not yet."""
+    def end(self) -> "Nat | Passt":
+        """The other end of the cable, made if it is not yet."""
         with self._making:
-            if self._nat is None:
-                from auberge.machine.net.nat import Choices, Nat
-                from auberge.machine.net.reactor import Reactor
-
-                forwards, host_loopback, entropy, resolvers, dns_port = self._arguments
-                choices = Choices(resolvers, forwards, host_loopback, dns_port)
-                try:
-                    reactor = Reactor(time.monotonic)
-                except OSError as error:
-                    raise Refusal(
-                        f"net: the host has no descriptors to give ({error.strerror});"
-                        " close something, or use net none"
-                    ) from None
-                self._nat = Nat(choices, reactor, entropy)
+            if self._end is None:
+                self._end = self._make()
                 if self._nic is not None:
-                    self._nat.plug(self._nic)
-            return self._nat
+                    self._end.plug(self._nic)
+            return self._end
+
+    def _make(self) -> "Nat | Passt":
+        from auberge.machine.net.nat import Choices, Nat
+        from auberge.machine.net.reactor import Reactor
+
+        forwards, host_loopback, entropy, resolvers, dns_port = self._arguments
+        choices = Choices(resolvers, forwards, host_loopback, dns_port)
+        try:
+            reactor = Reactor(time.monotonic)
+        except OSError as error:
+            raise Refusal(
+                f"net: the host has no descriptors to give ({error.strerror});"
+                " close something, or use net none"
+            ) from None
+        try:
+            nat = Nat(choices, reactor, entropy)
+        except BaseException:
+            reactor.close()
+            raise
+        return nat if self._carrier == "builtin" else self._with_passt(nat)
+
+    def _with_passt(self, nat: "Nat") -> "Nat | Passt":
+        from auberge.machine.net.passt import Passt
+        from auberge.machine.net.passt_process import start_passt
+
+        try:
+            return Passt(nat, start_passt())
+        except Refusal:
+            if self._carrier == "auto":
+                return nat
+            nat.close()
+            nat.reactor.close()
+            raise
 
     # -- as Link --------------------------------------------------------------------------------
 
@@ -89,38 +116,38 @@ class UserNetwork:
         """As `Link`."""
         with self._making:
             self._nic = nic
-            if self._nat is not None:
-                self._nat.plug(nic)
+            if self._end is not None:
+                self._end.plug(nic)
 
     def transmit(self, frame: bytes, checksum_at: int, checksum_offset: int) -> None:
         """As `Link`."""
-        (self._nat or self.nat()).transmit(frame, checksum_at, checksum_offset)
+        (self._end or self.end()).transmit(frame, checksum_at, checksum_offset)
 
     def flush(self) -> None:
         """As `Link`."""
-        if self._nat is not None:
-            self._nat.flush()
+        if self._end is not None:
+            self._end.flush()
 
     # -- as Service -----------------------------------------------------------------------------
 
     def serve(self, lock: AbstractContextManager[object]) -> None:
         """As `Service`."""
-        self.nat().reactor.serve(_Timed(self, lock))
+        self.end().reactor.serve(_Timed(self, lock))
 
     def stop(self) -> None:
         """As `Service`."""
-        self.nat().reactor.stop()
+        self.end().reactor.stop()
 
     @property
     def ports(self) -> list[Forward]:
         """As `Network`."""
-        return self.nat().ports if self._arguments[0] else []
+        return self.end().ports if self._arguments[0] else []
 
     def close(self) -> None:
         """As `Network`."""
-        if self._nat is not None:
-            self._nat.close()
-            self._nat.reactor.close()
+        if self._end is not None:
+            self._end.close()
+            self._end.reactor.close()
 
     @property
     def nic(self) -> Nic | None:

@@ -52,6 +52,27 @@ class BlockState(NamedTuple):
 RESET = BlockState()
 
 
+class Counts:
+    """What was asked of disks, of one or of several; `python_ns` is the time spent for it."""
+
+    __slots__ = ("requests", "read_bytes", "written_bytes", "errors", "python_ns")
+
+    def __init__(self) -> None:
+        self.requests = self.read_bytes = self.written_bytes = 0
+        self.errors = 0  # of the host; a request that the guest got wrong is none
+        self.python_ns = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """By name."""
+        return {
+            "requests": self.requests,
+            "read_bytes": self.read_bytes,
+            "written_bytes": self.written_bytes,
+            "errors": self.errors,
+            "python_ns": self.python_ns,
+        }
+
+
 class _Failed(Exception):
     """A request ends with this status."""
 
@@ -60,14 +81,29 @@ class _Failed(Exception):
 
 
 class Block:
-    """`disk` as a virtio block device; `serial`, at most 20 bytes of it, is what GET_ID tells."""
+    """`disk` as a virtio block device; `serial`, at most 20 bytes of it, is what GET_ID tells.
 
-    __slots__ = ("_disk", "_serial", "features")
+    An error of the host is the guest's error, and `complain` is told of it. `counts` goes on;
+    `now_ns` is a clock.
+    """
+
+    __slots__ = ("counts", "features", "_disk", "_serial", "_now_ns", "_complain")
 
     device_id = 2
     queue_sizes = (QUEUE_SIZE,)
 
-    def __init__(self, disk: Disk, serial: str = "", state: BlockState = RESET) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        serial: str,
+        counts: Counts,
+        now_ns: Callable[[], int],
+        complain: Callable[[OSError], None],
+        state: BlockState = RESET,
+    ) -> None:
+        self.counts = counts
+        self._now_ns = now_ns
+        self._complain = complain
         self._disk = disk
         self._serial = serial.encode()[:_ID_SIZE].ljust(_ID_SIZE, b"\0")
         self.features = F_SIZE_MAX | F_SEG_MAX | F_BLK_SIZE | F_FLUSH
@@ -96,8 +132,12 @@ class Block:
         pass
 
     def service(self, index: int, queue: Queue) -> None:
+        counts = self.counts
+        begin = self._now_ns()
         for chain in queue:
             queue.push(chain.head, self._answer(chain, queue.features))
+            counts.requests += 1
+        counts.python_ns += self._now_ns() - begin
 
     def _answer(self, chain: Chain, features: int) -> int:
         """Carry a request out; return how many bytes at the start of its buffers were written."""
@@ -114,8 +154,10 @@ class Block:
             written = self._carry_out(kind, sector, payload, buffers, features)
         except _Failed as failed:
             status = failed.status
-        except OSError:
+        except OSError as error:
             status = IOERR
+            self.counts.errors += 1
+            self._complain(error)
         last[-1] = status
         return written + 1 if written == sum(view.nbytes for view in buffers) else written
 
@@ -131,6 +173,7 @@ class Block:
         if kind == IN:
             size = self._extent(sector, buffers)
             disk.readv(sector * SECTOR, buffers)
+            self.counts.read_bytes += size
             return size
         if kind == GET_ID:
             name = self._serial
@@ -146,8 +189,9 @@ class Block:
         if disk.read_only:
             raise _Failed(IOERR)
         if kind == OUT:
-            self._extent(sector, payload)
+            size = self._extent(sector, payload)
             disk.writev(sector * SECTOR, payload)
+            self.counts.written_bytes += size
         else:
             self._ranges(payload, kind)
         if not features & F_FLUSH:

@@ -22,6 +22,7 @@ QUEUE_SIZE = 256
 
 HEADER = Struct("<BBHHHHH")  # 5.1.6: flags, gso_type, hdr_len, gso_size, csum_start/offset, buffers
 NEEDS_CSUM = 1
+DATA_VALID = 2
 LINK_UP = 1
 
 PLAIN_MTU = 1500
@@ -32,6 +33,9 @@ MTU = 65520
 
 ETHERNET = 14
 _LONGEST = ETHERNET + 4 + 0xFFFF  # a VLAN tag and the longest IPv4 packet
+
+CHECKED = -1
+"""Instead of where a checksum is wanted: it is there, and need not be looked at."""
 
 _WAITING_FRAMES = 512
 _WAITING_BYTES = 4 << 20
@@ -108,8 +112,14 @@ class Nic(Protocol):
     def receive(self, pieces: Sequence[bytes], checksum_at: int, checksum_offset: int) -> bool:
         """Hand the guest the frame that `pieces` make; False if it was dropped.
 
-        The checksum is as in `Link.transmit`; it is completed for drivers that want it so.
+        The checksum is as in `Link.transmit`, or `CHECKED`; it is completed for drivers that want
+        it so.
         """
+        ...
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so much waits for the guest's buffers that more should come later."""
         ...
 
 
@@ -195,6 +205,11 @@ class Net:
             self._deliver(queue)
         self.counts.python_ns += self._now_ns() - begin
 
+    @property
+    def is_crowded(self) -> bool:
+        """As `Nic`."""
+        return 4 * self._waiting_bytes > _WAITING_BYTES or 4 * len(self._waiting) > _WAITING_FRAMES
+
     # -- from the guest -------------------------------------------------------------------------
 
     def _transmit(self, queue: Queue) -> None:
@@ -235,7 +250,10 @@ class Net:
             counts.received += 1
             counts.received_bytes += len(frame)
             flags = 0
-            if start and queue.features & F_GUEST_CSUM:
+            if start == CHECKED:
+                flags = DATA_VALID if queue.features & F_GUEST_CSUM else 0
+                start = 0
+            elif start and queue.features & F_GUEST_CSUM:
                 flags = NEEDS_CSUM
             elif start:
                 frame = complete(frame, start, offset)

@@ -11,7 +11,7 @@ from auberge.machine.virtio.console import Console
 from auberge.machine.virtio.entropy import Entropy
 from auberge.machine.virtio.net import Counts, Net
 from tests.machine.devices.driver import BASE, EVENT_IDX, INDIRECT_DESC, Driver, Memory
-from tests.machine.devices.test_virtio_block import BytesDisk
+from tests.machine.devices.test_virtio_block import BytesDisk, block
 from tests.machine.devices.test_virtio_net import Cable
 
 SIZE = 0x40000
@@ -62,7 +62,7 @@ def with_frames(net):
 
 
 DEVICES = {
-    "block": lambda: Block(BytesDisk()),
+    "block": lambda: block(BytesDisk()),
     "console": lambda: Console(lambda data: None),
     "entropy": lambda: Entropy(bytes),
     "net": lambda: with_frames(Net(bytes(6), Cable(), Counts(), lambda: 0)),

@@ -12,12 +12,11 @@ from auberge.machine.devices.clint import Clint, ClintState
 from auberge.machine.devices.goldfish_rtc import GoldfishRtc, RtcState
 from auberge.machine.devices.plic import Plic, PlicState
 from auberge.machine.devices.uart16550 import Uart16550, UartState
-from auberge.machine.virtio.block import Block
 from auberge.machine.virtio.console import Console
 from auberge.machine.virtio.entropy import Entropy
 from auberge.machine.virtio.mmio import MmioState, VirtioMmio
 from tests.machine.devices.driver import BASE, Memory
-from tests.machine.devices.test_virtio_block import BytesDisk
+from tests.machine.devices.test_virtio_block import BytesDisk, block
 
 
 class Pins:
@@ -84,7 +83,7 @@ KINDS = {
         [0, 4, 8, 0x4000, 0x4004, 0x4008, 0xBFF8, 0xBFFC],
     ),
     "plic": Kind(lambda world, state: Plic([world.line] * 4, state), PlicState(), PLIC_OFFSETS),
-    "block": Kind(virtio(lambda world: Block(world.disk)), MmioState(), VIRTIO_OFFSETS),
+    "block": Kind(virtio(lambda world: block(world.disk)), MmioState(), VIRTIO_OFFSETS),
     "console": Kind(virtio(lambda world: Console(world.log.append)), MmioState(), VIRTIO_OFFSETS),
     "entropy": Kind(virtio(lambda world: Entropy(bytes)), MmioState(), VIRTIO_OFFSETS),
 }

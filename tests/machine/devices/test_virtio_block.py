@@ -5,7 +5,7 @@ from struct import pack, unpack
 
 import pytest
 
-from auberge.machine.virtio.block import RANGE_SECTORS, Block
+from auberge.machine.virtio.block import RANGE_SECTORS, Block, Counts
 from tests.machine.devices.driver import EVENT_IDX, Driver, Memory
 
 IN, OUT, FLUSH, GET_ID, DISCARD, WRITE_ZEROES = 0, 1, 4, 8, 11, 13
@@ -49,12 +49,18 @@ class BytesDisk:
         self.data[offset : offset + size] = bytes(size)
 
 
+def block(disk, *state, complain=lambda error: None):
+    """A device over `disk`, on a clock that always says 0."""
+    return Block(disk, "disk0", Counts(), lambda: 0, complain, *state)
+
+
 class Bench:
     """A block device with its driver; `do` does one request."""
 
     def __init__(self, features=EVENT_IDX, **options):
-        self.disk = BytesDisk(**options)
-        self.driver = Driver(Block(self.disk, "disk0"), features=features)
+        self.disk, self.complaints = BytesDisk(**options), []
+        self.block = block(self.disk, complain=self.complaints.append)
+        self.driver = Driver(self.block, features=features)
         self.ring = self.driver.rings[0]
 
     def do(self, kind, sector=0, payload=(), buffers=(), **options):
@@ -115,7 +121,7 @@ def test_what_is_not_on_the_disk_is_an_error(bench, sector, size):
 
 def test_more_than_its_limits_at_once_is_an_error():
     bench = Bench(sectors=1 << 17)
-    bench.driver = Driver(Block(bench.disk), memory=Memory(0x300000), size=256)
+    bench.driver = Driver(block(bench.disk), memory=Memory(0x300000), size=256)
     bench.ring = bench.driver.rings[0]
     header = bench.ring.buffer(16)
     bench.driver.put(header, pack("<IIQ", IN, 0, 0))
@@ -194,8 +200,34 @@ def test_a_read_only_disk_says_so_and_is_not_written():
 def test_an_error_of_the_host_is_an_error_of_the_disk(bench, request_):
     bench.disk.failure = OSError(ENOSPC, "No space left on device")
     assert bench.do(*request_)[0] == IOERR
+    assert bench.complaints == [bench.disk.failure]
+    assert bench.block.counts.errors == 1
     bench.disk.failure = None
     assert bench.do(*request_)[0] == OK
+    assert len(bench.complaints) == 1
+
+
+def test_what_the_guest_gets_wrong_is_no_error_of_the_host(bench):
+    assert bench.do(IN, 64, buffers=[512])[0] == IOERR
+    assert (bench.complaints, bench.block.counts.errors) == ([], 0)
+
+
+def test_requests_bytes_and_time_are_counted():
+    disk, counts = BytesDisk(), Counts()
+    times = iter(range(0, 9000, 700))
+    bench = Bench()
+    bench.driver = Driver(
+        Block(disk, "", counts, lambda: next(times), lambda error: None), features=EVENT_IDX
+    )
+    bench.ring = bench.driver.rings[0]
+    begun = counts.python_ns
+    bench.do(IN, 0, buffers=[1024])
+    bench.do(OUT, 0, payload=[bytes(512)])
+    bench.do(FLUSH)
+    assert counts.python_ns == begun + 3 * 700
+    assert counts.as_dict() | {"python_ns": 0} == {
+        "requests": 3, "read_bytes": 1024, "written_bytes": 512, "errors": 0, "python_ns": 0,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -209,7 +241,7 @@ def test_a_request_without_header_or_status_stops_the_device(bench, readable, wr
 
 def test_a_restored_block_device_goes_on(bench):
     bench.do(OUT, 1, payload=[b"z" * 512])
-    twin = bench.driver.restored(Block(bench.disk, "disk0", bench.driver.mmio.device.state))
+    twin = bench.driver.restored(block(bench.disk, bench.driver.mmio.device.state))
     again = Bench()
     again.driver, again.ring = twin, twin.rings[0]
     assert again.do(IN, 1, buffers=[512]) == bench.do(IN, 1, buffers=[512])

@@ -4,12 +4,11 @@ import socket
 
 import pytest
 
-from auberge.machine.net import nat as nat_module
-from auberge.machine.net import ping, tcp_flows, udp_flows
+from auberge.machine.net import ping, tcp_flows, udp_flows, wall
 from auberge.machine.net.forward import Forward
-from auberge.machine.net.nat import GATEWAY_MAC, is_own
 from auberge.machine.net.packet import complete
 from auberge.machine.net.tcp import ACK, RST, SYN
+from auberge.machine.net.wall import GATEWAY_MAC, is_own
 from tests.machine.net.frames import DNS, GATEWAY, GUEST, GUEST_MAC, ICMP, arp, ipv4, tcp, udp
 from tests.machine.net.guest import Guest, dns_query
 
@@ -415,7 +414,7 @@ def test_what_a_guest_cannot_reach(make, monkeypatch, address):
     def no_socket(*args):
         raise AssertionError("a socket was made")
 
-    for module in (tcp_flows, udp_flows, ping, nat_module):
+    for module in (tcp_flows, udp_flows, ping):
         monkeypatch.setattr(module, "socket", no_socket)
     guest = make(host_loopback=False)
     stream = guest.connect(80, address)
@@ -433,7 +432,7 @@ def test_the_hosts_own_addresses_are_walled_off(make, monkeypatch):
     assert is_own("127.0.0.1") and is_own("127.3.2.1")
     assert not is_own("192.0.2.77")  # TEST-NET-1: connecting a datagram socket sends nothing
     asked = []
-    monkeypatch.setattr(nat_module, "is_own", lambda name: asked.append(name) or True)
+    monkeypatch.setattr(wall, "is_own", lambda name: asked.append(name) or True)
     guest = make(host_loopback=False)
     stream = guest.connect(22, bytes((192, 0, 2, 2)))
     guest.until(lambda: stream.refused)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from auberge.machine.net.tcp import (
     ACK,
+    ACK_DELAY,
     CLOSED,
     ESTABLISHED,
     FIN,
@@ -268,6 +269,72 @@ def test_half_closed_by_the_host():
     guest.send(1009, 2, ACK | FIN)
     assert guest.connection.closed
     assert guest.said()[-1] == (2, 1010, ACK, b"")
+
+
+def in_mid_connection():
+    """The first answer after the handshake is at once: it tells of the whole window."""
+    guest = ByHand()
+    guest.send(1001, 1, ACK, b"first")
+    assert acknowledged(guest) == [1006]
+    return guest
+
+
+def acknowledged(guest):
+    guest.connection.acknowledge()
+    said, guest.out = guest.out, []
+    return [ack for _, ack, *_ in said]
+
+
+def test_the_acknowledgement_of_little_waits_a_moment():
+    """So that Nagle's algorithm in the guest gathers what a program writes in small pieces."""
+    guest = in_mid_connection()
+    guest.send(1006, 1, ACK, b"little")
+    assert acknowledged(guest) == []
+    assert guest.connection.deadline == ACK_DELAY
+    guest.time = ACK_DELAY / 2
+    guest.send(1012, 1, ACK, b"more")
+    assert acknowledged(guest) == []
+    assert guest.connection.deadline == ACK_DELAY  # it is not put off again
+    guest.time = ACK_DELAY
+    guest.connection.tick()
+    assert [ack for _, ack, *_ in guest.out] == [1016]
+    assert guest.connection.deadline is None
+
+
+def test_the_acknowledgement_of_a_whole_segment_does_not_wait():
+    guest = in_mid_connection()
+    guest.send(1006, 1, ACK, bytes(1000))
+    assert acknowledged(guest) == []
+    guest.send(2006, 1, ACK, bytes(460))
+    assert acknowledged(guest) == [2466]
+    assert guest.connection.deadline is None
+
+
+def test_the_acknowledgement_of_an_end_does_not_wait():
+    guest = in_mid_connection()
+    guest.send(1006, 1, ACK | FIN, b"bye")
+    assert acknowledged(guest) == [1010]
+
+
+def test_an_answer_carries_the_acknowledgement():
+    guest = in_mid_connection()
+    guest.send(1006, 1, ACK, b"question")
+    assert acknowledged(guest) == []
+    guest.connection.supply(b"answer")
+    assert acknowledged(guest) == [1014]
+    guest.time = 1.1 * ACK_DELAY
+    guest.connection.tick()
+    assert guest.out == []
+    assert guest.connection.deadline > 100 * ACK_DELAY  # for the answer to be sent again
+
+
+def test_a_window_that_opens_again_is_told_of_at_once():
+    guest = ByHand(takes=0)
+    guest.send(1001, 1, ACK, bytes(9000))
+    assert acknowledged(guest) == [6001]
+    guest.host.takes = 1 << 30
+    guest.connection.delivered()
+    assert acknowledged(guest) == [6001]
 
 
 @pytest.mark.parametrize("seq, dies, said", [

@@ -1,0 +1,99 @@
+"""`auberge trace`: the instructions that a hart executes, one a line, with what each changed."""
+
+import argparse
+import sys
+
+from auberge.api.machine import memory_size, repeatable_entropy
+from auberge.cli.boot import OUT_OF_TIME, chosen_image, seconds
+from auberge.cli.events import Json, Shown, Text
+from auberge.engine.choose import choose
+from auberge.image.store import Boot, boot_options
+from auberge.machine.debug.tracing import trace
+from auberge.machine.machine import Configuration, Machine, Outside
+from auberge.machine.outcome import Faulted, Outcome, Paused, PoweredOff, TimedOut
+from auberge.machine.symbols import Symbols
+from auberge.machine.vcpu import Vcpu
+from auberge.machine.virt import MOST_HARTS
+from auberge.refusal import Refusal
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what is run, and which of its instructions are shown."""
+    add = parser.add_argument
+    add("image", metavar="IMAGE", nargs="?", help="what `auberge image build` made")
+    add("--kernel", metavar="FILE", help="an Image, or an ELF file, instead of IMAGE")
+    add("--initrd", metavar="FILE", help="an initramfs, instead of IMAGE's")
+    add("--append", metavar="TEXT", default="", help="the kernel's command line")
+    add("--memory", metavar="SIZE", help="as 512M or 2G (512M, or what IMAGE asks for)")
+    add("--cpus", metavar="N", type=int, default=1, help="harts (1)")
+    add("--insns", metavar="N", type=int, default=100, help="how many instructions (100)")
+    add(
+        "--from", metavar="ADDRESS|SYMBOL", dest="start",
+        help="begin where a hart first comes to this virtual address",
+    )  # fmt: skip
+    add("--skip", metavar="M", type=int, default=0, help="begin M instructions later (0)")
+    add("--hart", metavar="H", type=int, help="the hart (0, or the first that comes to --from)")
+    add("--registers", action="store_true", help="show all integer registers first and last")
+    add("--json", action="store_true", help="print each line as a JSON object")
+    add("--timeout", metavar="SECONDS", type=seconds, help="end with status 124 after that long")
+    parser.set_defaults(board="virt")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trace; the status is 0, also if the guest ended before all were shown."""
+    for name, value, least in (("insns", args.insns, 1), ("skip", args.skip, 0)):
+        if value < least:
+            raise Refusal(f"--{name} {value}: too few; give at least {least}")
+    if not 1 <= args.cpus <= MOST_HARTS:
+        raise Refusal(f"--cpus {args.cpus}: not possible; choose 1 to {MOST_HARTS}")
+    if args.hart is not None and not 0 <= args.hart < args.cpus:
+        raise Refusal(f"--hart {args.hart}: there is none; the first is 0 of {args.cpus}")
+    image = chosen_image(args)
+    wish = Boot() if image is None else boot_options(image)
+    kernel = args.kernel if image is None else image.kernel
+    symbols = Symbols(kernel)
+    start = None if args.start is None else symbols.address(args.start)
+    configuration = Configuration(
+        kernel=kernel,
+        initrd=args.initrd or (image and image.initrd),
+        append=" ".join(filter(None, (wish.append, args.append))),
+        memory=memory_size(args.memory or wish.memory or "512M"),
+        cpus=args.cpus,
+        icount=args.cpus == 1,  # so that the same command shows the same
+    )
+    outside = Outside(lambda printed: None, repeatable_entropy(), lambda: 0)
+    machine = Machine(configuration, choose("auto"), outside)
+    shown: Shown = Json() if args.json else Text(symbols)
+    traced: list[Vcpu] = []
+
+    def begin(vcpu: Vcpu) -> None:
+        traced.append(vcpu)
+        if args.registers:
+            shown.registers(vcpu)
+
+    try:
+        outcome = trace(
+            machine, begin, shown.event, args.insns, args.hart, start, args.skip, args.timeout
+        )
+        if args.registers and traced:
+            shown.registers(traced[0])
+    finally:
+        machine.close()
+    return status(outcome)
+
+
+def status(outcome: Outcome) -> int:
+    """Say on stderr how the guest ended, if it did, and the exit status for that."""
+    match outcome:
+        case Paused():
+            return 0
+        case TimedOut():
+            return OUT_OF_TIME
+        case PoweredOff(code):
+            why = f"the guest switched off with {code}"
+        case Faulted(message):
+            why = f"guest: {message}"
+        case _:
+            why = "the guest was reset"
+    print(f"auberge: {why}", file=sys.stderr)
+    return 0

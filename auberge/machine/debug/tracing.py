@@ -1,0 +1,112 @@
+"""Each instruction of one hart, told as it happens, from an address or after a number of others."""
+
+import time
+from collections.abc import Callable
+
+from auberge.machine.debug.recorder import Event, Recorder, Trap
+from auberge.machine.machine import Machine
+from auberge.machine.outcome import Broke, Outcome, Paused
+from auberge.machine.pace import Paces
+from auberge.machine.vcpu import Vcpu
+
+Tell = Callable[[Vcpu, Event], None]
+
+
+def trace(
+    machine: Machine,
+    begin: Callable[[Vcpu], None],
+    tell: Tell,
+    instructions: int,
+    hartid: int | None = None,
+    start: int | None = None,
+    skip: int = 0,
+    timeout: float | None = None,
+) -> Outcome:
+    """Run `machine`, and `tell` each event of one hart until it has executed `instructions`.
+
+    `begin` is called before the first of them, if it comes to that.
+    They begin when that hart, or with None the first of any, comes to virtual address `start`, and
+    `skip` instructions of it later. Says `Paused`, or how the machine ended before.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+
+    def run() -> Outcome:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        return machine.run(None, left, through_resets=False)
+
+    vcpu = machine.vcpus[hartid or 0]
+    if start is not None:
+        machine.debug([start], [])
+        outcome = run()
+        while isinstance(outcome, Broke) and hartid not in (None, outcome.hartid):
+            machine.vcpus[outcome.hartid].hart.pass_breakpoint()
+            outcome = run()
+        machine.debug([], [])
+        if not isinstance(outcome, Broke):
+            return outcome
+        vcpu = machine.vcpus[outcome.hartid]
+
+    def end() -> None:
+        machine.end(Paused())
+
+    board = [] if vcpu.pace is None else [vcpu.pace]
+    if skip:
+        vcpu.pace = Paces([_Count(vcpu, skip, end), *board])
+        outcome = run()
+        if not isinstance(outcome, Paused):
+            return outcome
+    begin(vcpu)
+    recorder = Recorder(vcpu.hart, machine.ram, vcpu.clock)
+    witness = _Witness(vcpu, recorder, instructions, tell, end)
+    vcpu.engine = recorder
+    vcpu.pace = Paces([witness, *board])
+    outcome = run()
+    with machine.visit():  # which completes the access by which a guest switches off
+        witness.look()
+    return outcome
+
+
+class _Count:
+    """Ends the run, exactly, when a hart has executed so many instructions more."""
+
+    def __init__(self, vcpu: Vcpu, instructions: int, end: Callable[[], None]) -> None:
+        self._hart, self._last, self._end = vcpu.hart, vcpu.hart["spent"] + instructions, end
+
+    def budget(self) -> int:
+        return max(1, self._last - self._hart["spent"])
+
+    def look(self) -> None:
+        if self._hart["spent"] >= self._last:
+            self._end()
+
+    def wake(self, deadline: int | None) -> int | None:
+        return deadline
+
+
+class _Witness:
+    """Tells each event, until there were so many instructions."""
+
+    def __init__(
+        self,
+        vcpu: Vcpu,
+        recorder: Recorder,
+        instructions: int,
+        tell: Tell,
+        end: Callable[[], None],
+    ) -> None:
+        self._vcpu, self._recorder, self._tell, self._end = vcpu, recorder, tell, end
+        self._left = instructions
+
+    def budget(self) -> int:
+        return 1
+
+    def look(self) -> None:
+        for event in self._recorder.take():
+            if self._left:
+                self._left -= not isinstance(event, Trap)
+                self._tell(self._vcpu, event)
+        if not self._left:
+            self._end()
+
+    def wake(self, deadline: int | None) -> int | None:
+        return deadline

@@ -1,0 +1,109 @@
+"""Where guests are found by name: sockets in a folder that is their user's alone."""
+
+import fcntl
+import os
+import socket
+import stat
+import string
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from auberge.refusal import Refusal
+
+LONGEST_NAME = 63
+ALLOWED = frozenset(string.ascii_letters + string.digits + "_.-")
+SUFFIX = ".control"
+LONGEST_PATH = 107  # unix(7): sun_path, its NUL left out
+
+
+def folder() -> str:
+    """The folder, made if it is not there; raises Refusal if it cannot be ours alone."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    path = os.path.join(base, "auberge") if base else f"/tmp/auberge-{os.geteuid()}"
+    try:
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            pass
+        status = os.lstat(path)
+    except OSError as error:
+        raise Refusal(
+            f"{path}: {(error.strerror or 'unusable').lower()};"
+            " set XDG_RUNTIME_DIR to a folder of yours"
+        ) from None
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise Refusal(
+            f"{path}: not a folder of yours alone, and who can write there could pose as a guest;"
+            " remove it, or chmod 700"
+        )
+    return path
+
+
+def socket_path(name: str) -> str:
+    """The socket of the guest of that name; raises Refusal for what is no name."""
+    if not 0 < len(name) <= LONGEST_NAME or not ALLOWED.issuperset(name) or name[0] in "-.":
+        raise Refusal(
+            f"{name!r}: not a name; write letters, digits, '_', '.' and '-', at most {LONGEST_NAME}"
+        )
+    path = os.path.join(folder(), name + SUFFIX)
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise Refusal(f"{path}: too long for a socket; set XDG_RUNTIME_DIR to a shorter path")
+    return path
+
+
+def names() -> list[str]:
+    """The names that sockets have; a guest that was killed leaves its own behind."""
+    return sorted(
+        file.removesuffix(SUFFIX) for file in os.listdir(folder()) if file.endswith(SUFFIX)
+    )
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """A context in which no other process takes a name."""
+    directory = os.open(folder(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
+
+
+def listen(name: str) -> socket.socket:
+    """A socket that is the guest's of that name; raises Refusal if another guest has the name."""
+    path = socket_path(name)
+    with _alone():
+        if is_alive(path):
+            raise Refusal(f"{name}: a guest of that name runs already; choose another name")
+        try:
+            os.unlink(path)  # of one that was killed
+        except FileNotFoundError:
+            pass
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(path)
+            listener.listen()
+        except OSError as error:
+            listener.close()
+            raise Refusal(
+                f"{path}: {(error.strerror or str(error)).lower()}; free some room there"
+            ) from None
+    return listener
+
+
+def is_alive(path: str) -> bool:
+    """Whether somebody listens at a socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
+
+
+def leave(name: str) -> None:
+    """Give the name up."""
+    try:
+        os.unlink(socket_path(name))
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,106 @@
+"""Harts that start, stop, interrupt and fence each other without pause neither stand still nor err.
+
+A hart that waits for ever would hang these tests; then the watchdog ends the process, and prints
+where each thread is.
+"""
+
+import random
+import threading
+import time
+
+import pytest
+
+import auberge
+from auberge.isa.assembler import assembly
+from auberge.isa.riscv.rv64 import rv64
+from tests.machine import smp_programs
+from tests.machine.elves import elf
+
+KERNEL = 0x8020_0000
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120, method="thread")]
+
+
+@pytest.fixture
+def smp(tmp_path):
+    """A machine for one of the programs."""
+    made = []
+
+    def smp(program, harts, rounds, engine="interpreter", **options):
+        source = smp_programs.text(program, harts, rounds, **options)
+        built = assembly(rv64, source, KERNEL)
+        path = tmp_path / "kernel.elf"
+        path.write_bytes(elf([(KERNEL, built.code, len(built.code) + 4096)], KERNEL))
+        machine = auberge.Machine.virt(
+            path, memory="8M", cpus=harts, engine=engine, console=lambda data: None
+        )
+        made.append(machine)
+        return machine
+
+    yield smp
+    for machine in made:
+        machine.close()
+
+
+def paused_at_random(machine, seed):
+    """Run to the end, while another thread pauses the machine at random moments; how often."""
+    over, pauses = threading.Event(), 0
+
+    def pausing():
+        r = random.Random(seed)
+        while not over.is_set():
+            machine.pause()
+            time.sleep(r.random() * 0.01)
+
+    thread = threading.Thread(target=pausing)
+    thread.start()
+    try:
+        while (outcome := machine.run(timeout=100)) == auberge.Paused():
+            pauses += 1
+    finally:
+        over.set()
+        thread.join()
+    assert outcome == auberge.PoweredOff(0)
+    return pauses
+
+
+@pytest.mark.parametrize(("harts", "rounds"), [(2, 40_000), (4, 20_000), (8, 10_000)])
+def test_a_storm_of_calls(smp, harts, rounds):
+    machine = smp(smp_programs.STORM, harts, rounds, seed=harts)
+    assert machine.run(timeout=100) == auberge.PoweredOff(0)
+
+
+def test_a_storm_on_the_reference(smp):
+    machine = smp(smp_programs.STORM, 3, 60, engine="reference", seed=3)
+    assert machine.run(timeout=100) == auberge.PoweredOff(0)
+
+
+@pytest.mark.parametrize("harts", [2, 5])
+def test_a_storm_of_calls_and_pauses(smp, harts):
+    machine = smp(smp_programs.STORM, harts, 30_000 // harts, seed=harts)
+    assert paused_at_random(machine, harts) > 10
+
+
+@pytest.mark.parametrize("offset", [0, 4094], ids=["inside", "across-pages"])
+@pytest.mark.parametrize("harts", [2, 4])
+def test_code_is_not_older_than_the_remote_fence(smp, harts, offset):
+    machine = smp(smp_programs.PATCH, harts, 2000, seed=1, offset=offset)
+    assert machine.run(timeout=100) == auberge.PoweredOff(0)
+
+
+@pytest.mark.parametrize(("harts", "rounds"), [(2, 20_000), (4, 2000)])
+def test_translations_are_not_older_than_the_remote_fence(smp, harts, rounds):
+    machine = smp(smp_programs.REMAP, harts, rounds, seed=1)
+    assert machine.run(timeout=100) == auberge.PoweredOff(0)
+
+
+def test_fences_and_pauses(smp):
+    machine = smp(smp_programs.REMAP, 3, 60_000, seed=1)
+    assert paused_at_random(machine, 1) > 10
+
+
+@pytest.mark.parametrize("program", ["PATCH", "REMAP"])
+def test_a_fence_that_does_nothing_is_found(smp, program, monkeypatch):
+    """These tests can fail."""
+    monkeypatch.setattr("auberge.machine.vcpu.Vcpu.flush", lambda vcpu, what: None)
+    machine = smp(getattr(smp_programs, program), 2, 2000, seed=1)
+    assert machine.run(timeout=100) == auberge.PoweredOff(1)
