@@ -16,14 +16,15 @@ ACCESS_FAULT = {FETCH: 1, LOAD: 5, STORE: 7}
 MISALIGNED = {LOAD: 4, STORE: 6}
 SIZES = (1, 2, 4, 8)
 BLOCK = 64  # bytes of the one larger place: a cache block that is stored to
-LONGEST_SLICE = 1 << 15  # instructions between two looks at the clock: some 60 us
+SCATTER = 0x9E3779B97F4A7C15  # 2^64 by the golden ratio: the high bits of its multiples are spread
+SCATTERED = 6  # bits of the difference between two slices
 
 ANSWERED, ANSWER = Cell("answered"), Cell("answer")
 BANK, NEXT_BANK = Cell("bank"), Cell("next_bank")
 KEYS = [[Cell(f"key{n}_{word}") for word in range(KEY_WORDS)] for n in range(BANKS)]
 WATCHING = Cell("watching")
 WATCH = [[Cell(f"watch{n}_{what}") for what in ("first", "last", "kinds")] for n in range(WATCHES)]
-RESERVE, SPENT = Cell("reserve"), Cell("spent")
+RESERVE, SPENT, LONGEST = Cell("reserve"), Cell("spent"), Cell("longest")
 CLOCK_KIND, CLOCK_BASE = Cell("clock_kind"), Cell("clock_base")
 
 
@@ -199,7 +200,9 @@ def slow_place(h: EngineHart, va: Bits, size: int, access: str) -> None:
 
 def slice_of_budget(h: EngineHart) -> None:
     """How many instructions may pass before the clock must be looked at again."""
-    most = select(h[RESERVE].ult(LONGEST_SLICE), h[RESERVE], const(LONGEST_SLICE, 64))
+    # Of changing length: where slices end shows what is hot, and loops have lengths of their own.
+    longest = h[LONGEST] - h[SPENT].mul(const(SCATTER, 64)).shr(64 - SCATTERED)
+    most = select(h[RESERVE].ult(longest), h[RESERVE], longest)
     with h.when(h[CLOCK_KIND].ne(INSTRUCTIONS)):
         h.answer(most)
     due, now = h.call("deadline"), h.time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
@@ -11,7 +12,7 @@ from auberge.engine.state import HartState, Layout
 from auberge.memory.ram import Ram
 from auberge.refusal import Refusal
 
-NAMES = ("auto", "interpreter", "reference")
+NAMES = ("auto", "interpreter", "reference", "translator")
 
 
 class Engine(Protocol):
@@ -94,14 +95,40 @@ class _Interpreter:
         return Interpreter(self._library, hart, ram, clock)
 
 
+class _Translator(_Interpreter):
+    name = "translator"
+
+    def __init__(self) -> None:
+        from auberge.engine import cache
+        from auberge.engine.region_file import RegionFile
+        from auberge.engine.translator import Translations
+        from auberge.engine.workshop import Workshop
+
+        super().__init__()
+        file = RegionFile(os.path.join(cache.folder(), f"regions-{cache.key()}"))
+        self.translations = Translations(Workshop(), file)
+
+    def engine(self, hart: HartState, ram: Ram, clock: Clock) -> Engine:
+        from auberge.engine.translator import Translator
+
+        return Translator(self._library, self.translations, hart, ram, clock)
+
+
 _made: dict[str, Kind] = {}
+
+
+def add(kind: Kind) -> None:
+    """Have `choose` know another kind of engine, by its name."""
+    _made[kind.name] = kind
 
 
 def choose(name: str) -> Kind:
     """The kind of engine of that name; `auto` is the fastest that works here. Raises Refusal."""
-    if name not in NAMES:
-        raise Refusal(f"--engine {name}: there is no such engine; it is one of {', '.join(NAMES)}")
     name = "interpreter" if name == "auto" else name
     if name not in _made:
-        _made[name] = _Interpreter() if name == "interpreter" else _Reference()
+        if name not in NAMES:
+            names = ", ".join(NAMES)
+            raise Refusal(f"--engine {name}: there is no such engine; it is one of {names}")
+        kinds = {k.name: k for k in (_Reference, _Interpreter, _Translator)}
+        _made[name] = kinds[name]()
     return _made[name]

@@ -8,7 +8,10 @@ its memory is given back with it.
 from __future__ import annotations
 
 import io
+import marshal
+import os
 import sys
+from collections.abc import Collection
 from typing import NamedTuple
 
 import llvmlite.binding as llvm
@@ -17,15 +20,29 @@ from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
 from auberge.engine import cache
-from auberge.engine.describe import layout_of, reset_of
+from auberge.engine.describe import layout_of, reset_of, steady
+from auberge.engine.explore import LIMIT, Explorer
 from auberge.engine.host import Host
-from auberge.engine.module import module
+from auberge.engine.llvm_text import METADATA
+from auberge.engine.lowering import Context
+from auberge.engine.module import INTRINSICS, module
+from auberge.engine.region import Region
+from auberge.engine.workshop import SIZE
 from auberge.isa.riscv.rv64 import rv64
 
 TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
-EXPORTS = ("run", "prepare", "take_trap")
-ALLOCATED = 2  # sh_flags of ELF sections
-ADR_PREL_PG_HI21, ADD_ABS_LO12_NC = 275, 277  # relocations of AArch64
+NICE = 5  # guests go first
+EXPORTS = ("run", "prepare", "publish", "take_trap")
+WRITABLE, ALLOCATED = 1, 2  # sh_flags of ELF sections
+PC32, ADR_PREL_PG_HI21, ADD_ABS_LO12_NC = 2, 275, 277
+LDST32_ABS_LO12_NC, LDST64_ABS_LO12_NC, LDST128_ABS_LO12_NC = 285, 286, 299
+# The relocations that code may need; and by how much what is filled in is shifted.
+RELOCATIONS = {
+    ("EM_X86_64", PC32): 0,
+    ("EM_AARCH64", ADR_PREL_PG_HI21): 0, ("EM_AARCH64", ADD_ABS_LO12_NC): 0,
+    ("EM_AARCH64", LDST32_ABS_LO12_NC): 2, ("EM_AARCH64", LDST64_ABS_LO12_NC): 3,
+    ("EM_AARCH64", LDST128_ABS_LO12_NC): 4,
+}  # fmt: skip
 
 
 class Code(NamedTuple):
@@ -54,19 +71,67 @@ def compile_text(text: str, host: Host, level: int = 2) -> Code:
     return _text_of(machine.emit_object(parsed))
 
 
+class Regions:
+    """Compiles regions, one after another: a fixed list of passes, and quick code generation."""
+
+    def __init__(self, host: Host) -> None:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+        self.triple = TRIPLES[host.machine]
+        self.machine = llvm.Target.from_triple(self.triple).create_target_machine(
+            cpu=host.cpu, features=",".join("+" + f for f in host.features), opt=1, reloc="pic",
+            codemodel="small")  # fmt: skip
+        options = llvm.create_pipeline_tuning_options(speed_level=1)
+        self.builder = llvm.create_pass_builder(self.machine, options)
+        self.context = Context.of(rv64, layout_of(rv64), host.fuses)
+        self.explorer = Explorer(rv64, self.context.watched, steady())
+
+    def compile(
+        self, page: bytes, entry: int, others: Collection[int] = (), limit: int = LIMIT
+    ) -> tuple[bytes, int] | None:
+        """The code of the region that begins there, and of how many instructions; None if none."""
+        shape = self.explorer.shape(page, entry, others, limit)
+        if not shape.steps:
+            return None
+        text = Region(self.context, self.explorer, shape, entry, "region").text
+        return self.compile_text(text), len(shape.steps)
+
+    def compile_text(self, text: str) -> bytes:
+        """Machine code of a region's LLVM text."""
+        parsed = llvm.parse_assembly(text + INTRINSICS + METADATA)
+        parsed.triple = self.triple
+        passes = llvm.create_new_function_pass_manager()
+        passes.add_sroa_pass()
+        passes.add_simplify_cfg_pass()
+        passes.add_instruction_combine_pass()
+        passes.add_simplify_cfg_pass()
+        function = parsed.get_function("region")
+        passes.run(function, self.builder)
+        code = _text_of(self.machine.emit_object(parsed))
+        if code.symbols["region"] != 0:
+            raise RuntimeError("the code of a region does not begin with it")
+        return code.text
+
+
 def _text_of(obj: bytes) -> Code:
     elf = ELFFile(io.BytesIO(obj))
     text = elf.get_section_by_name(".text")
     index = elf.get_section_index(".text")
     if text is None or index is None:
         raise RuntimeError("LLVM gave no code")
-    code = bytearray(text.data())
-    for section in elf.iter_sections():
+    code, starts = bytearray(text.data()), {index: 0}
+    for number, section in enumerate(elf.iter_sections()):
         flags, size, name = section["sh_flags"], section["sh_size"], section.name
-        if flags & ALLOCATED and size and name not in (".text", ".eh_frame"):
+        if not flags & ALLOCATED or not size or name in (".text", ".eh_frame"):
+            continue
+        if flags & WRITABLE or not name.startswith(".rodata"):
             raise RuntimeError(f"the code needs data of its own, in {name} ({size} bytes)")
-        if isinstance(section, RelocationSection) and name == ".rela.text":
-            _link(code, elf, index, section)
+        code += bytes(-len(code) % section["sh_addralign"])  # constants, behind the code
+        starts[number] = len(code)
+        code += section.data()
+    for section in elf.iter_sections():
+        if isinstance(section, RelocationSection) and section.name == ".rela.text":
+            _link(code, elf, starts, section)
     symbols: dict[str, int] = {}
     table = elf.get_section_by_name(".symtab")
     if isinstance(table, SymbolTableSection):
@@ -76,27 +141,33 @@ def _text_of(obj: bytes) -> Code:
     return Code(bytes(code), symbols)
 
 
-def _link(code: bytearray, elf: ELFFile, index: int, relocations: RelocationSection) -> None:
+def _link(
+    code: bytearray, elf: ELFFile, starts: dict[int, int], relocations: RelocationSection
+) -> None:
     """Fill in addresses of the code's own that LLVM left open; they hold at the start of any page.
 
-    AArch64 only ("ELF for the Arm 64-bit Architecture", 5.7.6): an address is put together from its
-    page, as a distance, and the offset in it. Raises RuntimeError for anything else.
+    x86-64 ("System V ABI, AMD64 Supplement", 4.4): the distance to a constant. AArch64 ("ELF for
+    the Arm 64-bit Architecture", 5.7.6): an address is put together from its page, as a distance,
+    and the offset in it. Raises RuntimeError for anything else.
     """
     symbols = elf.get_section(relocations["sh_link"])
     assert isinstance(symbols, SymbolTableSection)
     for relocation in relocations.iter_relocations():
         symbol, kind = symbols.get_symbol(relocation["r_info_sym"]), relocation["r_info_type"]
-        if elf["e_machine"] != "EM_AARCH64" or symbol["st_shndx"] != index:
-            raise RuntimeError(f"the code needs a linker: for {symbol.name or 'a section'}")
-        target, at = symbol["st_value"] + relocation["r_addend"], relocation["r_offset"]
-        if kind == ADR_PREL_PG_HI21:
+        machine, at = elf["e_machine"], relocation["r_offset"]
+        if symbol["st_shndx"] not in starts or (machine, kind) not in RELOCATIONS:
+            what = symbol.name or "a section"
+            raise RuntimeError(f"the code needs a linker: for {what}, a relocation of type {kind}")
+        start = starts[symbol["st_shndx"]]
+        target = start + symbol["st_value"] + relocation["r_addend"]
+        word = int.from_bytes(code[at : at + 4], "little")
+        if machine == "EM_X86_64":
+            word = target - at & 0xFFFF_FFFF
+        elif kind == ADR_PREL_PG_HI21:
             pages = (target >> 12) - (at >> 12)
-            field = (pages & 3) << 29 | (pages >> 2 & 0x7FFFF) << 5
-        elif kind == ADD_ABS_LO12_NC:
-            field = (target & 0xFFF) << 10
+            word |= (pages & 3) << 29 | (pages >> 2 & 0x7FFFF) << 5
         else:
-            raise RuntimeError(f"the code needs a linker: a relocation of type {kind}")
-        word = int.from_bytes(code[at : at + 4], "little") | field
+            word |= ((target & 0xFFF) >> RELOCATIONS[machine, kind]) << 10
         code[at : at + 4] = word.to_bytes(4, "little")
 
 
@@ -108,8 +179,23 @@ def build() -> cache.Entry:
     return cache.Entry(code.text, symbols, layout.cells, reset_of(rv64), rv64.isa_string())
 
 
+def serve() -> None:
+    """Compile the regions that are asked for on standard input, one after another."""
+    os.nice(NICE)
+    regions = Regions(Host.ours())
+    read, write = sys.stdin.buffer, sys.stdout.buffer
+    while len(size := read.read(SIZE)) == SIZE:
+        entry, others, page = marshal.loads(read.read(int.from_bytes(size, "little")))
+        body = marshal.dumps(regions.compile(page, entry, others) or (b"", 0))
+        write.write(len(body).to_bytes(SIZE, "little") + body)
+        write.flush()
+
+
 def main() -> int:
-    """Write the entry to standard output."""
+    """Write the entry to standard output; or, called with `regions`, compile those."""
+    if sys.argv[1:] == ["regions"]:
+        serve()
+        return 0
     sys.stdout.buffer.write(cache.pack(build(), cache.key()))
     return 0
 

@@ -21,3 +21,9 @@ def _all(isa: Isa) -> list[Csr]:
 def reset_of(isa: Isa) -> dict[str, int]:
     """The state of a hart that has just been reset, by cell name; what is not named is 0."""
     return {cell.name: value for cell, value in csrs.RESET.items()}
+
+
+def steady() -> dict[tuple[Cell, int, int], int]:
+    """What regions take for granted, and verify where they begin: FS is dirty, frm to nearest."""
+    fs = csrs.mstatus.FS
+    return {(fs.cell, fs.hi, fs.lo): 3, (csrs.FRM, 63, 0): 0}

@@ -76,9 +76,9 @@ class Watch(NamedTuple):
     kinds: int
 
 
-# How native code says it; the last two never reach a caller of `run`.
+# How native code says it; the last four never reach a caller of `run`.
 (SPENT, STOPPED, MMIO_READ, MMIO_WRITE, IDLE, HYPERCALL, STUCK, BREAKPOINT, WATCHPOINT, DEFERRED,
- FULL) = range(11)  # fmt: skip
+ FULL, SAMPLED, NEW_CODE) = range(13)  # fmt: skip
 
 # The exception of an access that nothing answers (Volume II, table 3.6): of a load, of a store.
 ACCESS_FAULT = {MMIO_READ: 5, MMIO_WRITE: 7}

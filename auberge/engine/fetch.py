@@ -5,7 +5,7 @@ In LLVM text as `llvm_text.expand` reads it; `records` says what a page of recor
 
 from __future__ import annotations
 
-from auberge.engine.exits import BREAKPOINT, FULL
+from auberge.engine.exits import BREAKPOINT, FULL, NEW_CODE
 from auberge.engine.llvm_text import LIKELY, MEMORY, RARE, STATE
 from auberge.engine.records import (
     LAST,
@@ -108,7 +108,12 @@ begin:
     %which = phi i64 [ %next, %claim ], [ %known, %compare ]
     %page = inttoptr i64 %which to ptr
     call preserve_mostcc void @new_page(ptr %st, ptr %page, ptr %host, ptr %slot)
-    br label %fill
+    %reports = get reports_code
+    %silent = icmp eq i64 %reports, 0
+    br i1 %silent, label %fill, label %report
+report:
+    put exit_address, %which
+    exit {NEW_CODE}
 fill:
     %records = phi i64 [ %known, %check ], [ %known, %same ], [ %which, %begin ]
     %tag = and i64 %va, -4096
@@ -129,8 +134,7 @@ fill:
 # What a record holds before anyone came by: decode it, and execute it.
 #
 # While there are breakpoints, a record as far into its page as one of them is stays undecoded, so
-# that whoever comes by, by whatever virtual address, comes here; it executes from the debug page,
-# which like the scratch page has no other instruction.
+# that whoever comes by, by whatever virtual address, comes here; it executes by `once`.
 UNDECODED = f"""
 handler @undecoded {{
 entry:
@@ -198,6 +202,27 @@ keep:
     %f = load ptr, ptr %rec
     jump %f
 execute:
+    jump @once
+}}
+"""
+
+# The instruction of this record and no other, whatever the record says: decoded once more, it
+# executes from the debug page, which like the scratch page has no other instruction.
+ONCE = f"""
+handler @once {{
+    {PC}
+    {PARCEL}
+    %two_bits = and i16 %low, 3
+    %is_wide = icmp eq i16 %two_bits, 3
+    br i1 %is_wide, label %wide, label %narrow
+narrow:
+    %word_2 = zext i16 %low to i32
+    br label %decode
+wide:
+    %word_4 = load i32, ptr %code, align 2
+    br label %decode
+decode:
+    %word = phi i32 [ %word_2, %narrow ], [ %word_4, %wide ]
     %debug = get debug_page
     %debug_records = inttoptr i64 %debug to ptr
     %debug_code = getelementptr i8, ptr %debug_records, i64 {SNAPSHOT}
@@ -205,12 +230,12 @@ execute:
     store i32 %word, ptr %debug_word, align 2
     %record = getelementptr i8, ptr %debug_records, i64 %in_page
     call preserve_mostcc void @decode(i32 %word, ptr %record)
-    %g = load ptr, ptr %record
+    %f = load ptr, ptr %record
     store ptr @cross, ptr %record
     %tag = and i64 %pc, -4096
     %times_8 = shl i64 %tag, 3
     %debug_bias = sub i64 %debug, %times_8
-    jump %g, rec: %record, bias: %debug_bias
+    jump %f, rec: %record, bias: %debug_bias
 }}
 """
 

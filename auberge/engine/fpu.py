@@ -29,6 +29,32 @@ ret i{fmt} %v
 """
 
 
+def declaration_of_comparison(fmt: int) -> str:
+    """The declaration of the intrinsic that compares without a signal."""
+    t = TYPES[fmt][0]
+    name = f"@llvm.experimental.constrained.fcmp.f{fmt}"
+    return f"declare i1 {name}({t}, {t}, metadata, metadata)"
+
+
+def constrained(op: str, fmt: int) -> tuple[str, list[str], str]:
+    """LLVM's intrinsic of an operation, the types of its operands, and how exact it is to be."""
+    if op == "widen":
+        return "fpext.f64.f32", ["float"], EXACT
+    if op == "narrow":
+        return "fptrunc.f32.f64", ["double"], EXACT
+    if op == "from_i64":
+        return f"sitofp.f{fmt}.i64", ["i64"], STRICT
+    intrinsic, count = ARITHMETIC[op]
+    return f"{intrinsic}.f{fmt}", [TYPES[fmt][0]] * count, STRICT
+
+
+def declaration(op: str, fmt: int) -> str:
+    """The declaration of that intrinsic."""
+    intrinsic, types, strict = constrained(op, fmt)
+    kinds = ", ".join([*types, *["metadata"] * strict.count("metadata")])
+    return f"declare {TYPES[fmt][0]} @llvm.experimental.constrained.{intrinsic}({kinds})"
+
+
 def _operation(op: str, operands: list[int], fmt: int, intrinsic: str, rounds: bool = True) -> str:
     """`fpu_OP_FMT`, by a constrained intrinsic; integer operands where `op` is a conversion."""
     types = ["i64" if op == "from_i64" else TYPES[width][0] for width in operands]

@@ -9,18 +9,20 @@ from __future__ import annotations
 import time
 
 from auberge.engine.clock import FREQUENCY, HOST, INSTRUCTIONS, NANOSECONDS, InstructionClock
-from auberge.engine.exits import DEFERRED, HYPERCALL, IDLE, SPENT, STOPPED, STUCK
+from auberge.engine.exits import DEFERRED, HYPERCALL, IDLE, SAMPLED, SPENT, STOPPED, STUCK
 from auberge.engine.fetch import (
     CROSSING,
     FETCH_MISS,
     NEW_PAGE,
+    ONCE,
     PC,
     PREPARE,
     UNDECODED,
     forget_code,
 )
+from auberge.engine.fpu import TYPES
 from auberge.engine.llvm_text import LEFT, LIKELY, RARE, STATE, TRAPPED, expand
-from auberge.engine.state import BANKS, KEY_WORDS, TLB_ENTRIES, Layout
+from auberge.engine.state import BANKS, KEY_WORDS, SHARED, TLB_ENTRIES, Layout
 
 SSIP = 2  # mip.SSIP
 ACCESS = 1 << 10  # how many instructions of its slice a device's answer takes as long as
@@ -44,6 +46,72 @@ CROSS = f"""
 handler @cross {{
     {PUT_PC}
     jump @goto
+}}
+"""
+
+# The slice has ended at a taken branch. Where it goes is hot, unless it was translated code that
+# gave up since the slice was to end.
+SAMPLE = f"""
+handler @sample {{
+    %cold = get cold
+    %is_cold = icmp ne i64 %cold, 0
+    br i1 %is_cold, label %stop, label %look
+look:
+    %pc = get pc
+    %bank = bank
+    %page = and i64 %pc, -4096
+    %entry = fetch_entry %bank, %pc
+    %tag = load i64, ptr %entry, {STATE}
+    %hit = icmp eq i64 %tag, %page
+    br i1 %hit, label %known, label %stop
+known:
+    %samples = get samples
+    %none = icmp eq i64 %samples, 0
+    br i1 %none, label %stop, label %keep
+keep:
+    %second = getelementptr i8, ptr %entry, i64 8
+    %new_bias = load i64, ptr %second, {STATE}
+    %times_8 = shl i64 %pc, 3
+    %record = add i64 %times_8, %new_bias
+    %n = get sampled
+    %list = inttoptr i64 %samples to ptr
+    %at = getelementptr i64, ptr %list, i64 %n
+    store i64 %record, ptr %at
+    %more = add i64 %n, 1
+    put sampled, %more
+    %wanted = get samples_wanted
+    %full = icmp uge i64 %more, %wanted
+    br i1 %full, label %tell, label %stop
+tell:
+    exit {SAMPLED}
+stop:
+    jump @stop
+}}
+"""
+
+# A region is called, at the record of what it would do next.
+CALLED = f"""
+handler @called {{
+    {PUT_PC}
+    jump @attend
+}}
+"""
+
+# A region has less than one way through left of the slice: the next slice begins early; or at its
+# instruction's pace, if there is none, or if its length matters.
+REST = f"""
+handler @rest {{
+    put cold, 1
+    %reserve = get reserve
+    %none = icmp eq i64 %reserve, 0
+    %kind = get clock_kind
+    %counts = icmp eq i64 %kind, {INSTRUCTIONS}
+    %exact = or i1 %none, %counts
+    br i1 %exact, label %slow, label %next
+slow:
+    jump @once
+next:
+    jump @called
 }}
 """
 
@@ -208,6 +276,14 @@ more:
 # request cleared, so served, by a hart that has read what was there before.
 ATTEND = f"""
 handler @attend {{
+    %cold = get cold    ; of slices that a region ended, its cold way out is marked
+    put cold, 0
+    %before = get cold_slices
+    %cold_slices = add i64 %before, %cold
+    put cold_slices, %cold_slices
+    %slices_before = get slices
+    %slices = add i64 %slices_before, 1
+    put slices, %slices
     put attention, 0
     fence seq_cst       ; what is asked for from here on calls again
     put left, %left
@@ -429,6 +505,15 @@ refetch:
 }}
 """
 
+# Tell translated code where the rest is.
+PUBLISH = "".join([
+    "define void @publish(ptr %st) #0 {\n",
+    *(f"%{f} = ptrtoint ptr @{f} to i64\nput f_{f}, %{f}\n" for f in SHARED),
+    *(f"put nan_{fmt}, {((1 << exponent + 1) - 1) << fraction - 1}\n"
+      for fmt, (_, fraction, exponent) in TYPES.items()),
+    "ret void\n}\n",
+])  # fmt: skip
+
 # Take the trap of `cause` and `tval`.
 TAKE_TRAP = """
 define void @take_trap(ptr %st) #0 {
@@ -437,12 +522,13 @@ define void @take_trap(ptr %st) #0 {
 }
 """
 
-HANDLERS = (SPENT_HERE, CROSS, DEFERRED_HERE, WAITS, TRAPPED_HERE, TRAP_STORED, FAILED, STOP,
-            GOTO_CHECK, GOTO, FIND, ATTEND, LEAVE, FETCH_MISS, UNDECODED, CROSSING)  # fmt: skip
+HANDLERS = (SPENT_HERE, SAMPLE, CALLED, REST, CROSS, DEFERRED_HERE, WAITS, TRAPPED_HERE,
+            TRAP_STORED, FAILED, STOP, GOTO_CHECK, GOTO, FIND, ATTEND, LEAVE, FETCH_MISS, UNDECODED,
+            ONCE, CROSSING)  # fmt: skip
 
 
 def glue(layout: Layout) -> str:
     """All of it, as plain LLVM text."""
     called = (FILL, _flush_all(), _flush_page(layout), forget_code(layout), NEW_PAGE, TAKE_SLICE,
-              TIME, RUN, PREPARE, TAKE_TRAP)  # fmt: skip
+              TIME, RUN, PREPARE, PUBLISH, TAKE_TRAP)  # fmt: skip
     return expand(layout, "".join((*HANDLERS, *called)))

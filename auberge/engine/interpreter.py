@@ -36,6 +36,7 @@ class Library:
         one, two = (ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * n) for n in (1, 2))
         self.enter = one(base + entry.symbols["run"])
         self.take_trap = one(base + entry.symbols["take_trap"])
+        self.publish = one(base + entry.symbols["publish"])
         self.prepare = two(base + entry.symbols["prepare"])
         libc = ctypes.CDLL(None)
         self.addresses = {
@@ -52,16 +53,23 @@ class Interpreter:
         hart.attach(ram)
         for name, address in library.addresses.items():
             hart[name] = address
-        # One more page than the pool: the scratch page for instructions that lie across two.
-        self._pool = mmap.mmap(-1, (POOL + 2) * PAGE_OF_RECORDS, PRIVATE)
+        # Two more pages than the pool, for instructions that execute beside it: the scratch page
+        # for those that lie across two pages, the debug page for those whose record is taken.
+        self._pool = mmap.mmap(-1, (POOL + 3) * PAGE_OF_RECORDS, PRIVATE)
         self._pin = ctypes.c_char.from_buffer(self._pool)
         start = -(-ctypes.addressof(self._pin) // PAGE_OF_RECORDS) * PAGE_OF_RECORDS
-        self.scratch, self.pool = start, start + PAGE_OF_RECORDS
+        self.scratch, self.pool = start, start + 2 * PAGE_OF_RECORDS
+        beside = start + PAGE_OF_RECORDS
         self._slots = mmap.mmap(-1, max(PAGE, ram.size // PAGE * 8), PRIVATE)
         self._slots_pin = ctypes.c_char.from_buffer(self._slots)
         hart["code_pages"] = ctypes.addressof(self._slots_pin)
         hart["scratch"] = self.scratch
         library.prepare(hart.address, self.scratch)
+        library.prepare(hart.address, beside)
+        first, last = (ctypes.c_uint64.from_address(beside + at) for at in (0, LAST))
+        last.value = first.value
+        hart["debug_page"] = beside
+        library.publish(hart.address)
         hart["pool_next"], hart["pool_end"] = self.pool, self.pool + POOL * PAGE_OF_RECORDS
         self._state = ctypes.c_void_p(hart.address)
         offset = hart.layout.offset
@@ -79,7 +87,6 @@ class Interpreter:
         self._counting = clock if isinstance(clock, InstructionClock) else None
         self.deferred = self.full = 0
         self._reference: Reference | None = None
-        self._debug_page: mmap.mmap | None = None
 
     def run(self, budget: int) -> Exit:
         """Retire at most `budget` instructions (exactly, if it is `Spent`); say why it stopped."""
@@ -176,14 +183,6 @@ class Interpreter:
 
     def debug(self, breakpoints: Collection[int], watches: Sequence[exits.Watch]) -> None:
         """As `Engine`. All is decoded again: what is decoded does not look (`fetch.UNDECODED`)."""
-        if breakpoints and self._debug_page is None:
-            self._debug_page = page = mmap.mmap(-1, 2 * PAGE_OF_RECORDS, PRIVATE)
-            pin = ctypes.addressof(ctypes.c_char.from_buffer(page))
-            start = -(-pin // PAGE_OF_RECORDS) * PAGE_OF_RECORDS
-            self.library.prepare(self.hart.address, start)
-            first, last = (ctypes.c_uint64.from_address(start + at) for at in (0, LAST))
-            last.value = first.value
-            self.hart["debug_page"] = start
         self.hart.debug(breakpoints, watches)
         self.forget_code()
 

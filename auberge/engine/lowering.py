@@ -356,11 +356,14 @@ class Trace(EngineHart):
     def before_call(self) -> None:
         """Leave in the state what routines look for there."""
 
+    def function(self, name: str) -> str:
+        """What LLVM calls a native function by."""
+        return "@" + name
+
     def routine(self, name: str, *args: str) -> Bits:
         """Call a native function that answers or fails; its failure is ours."""
-        got = self.op(
-            f"call preserve_mostcc {{ i64, i64 }} @{name}({', '.join(('ptr %st', *args))})"
-        )
+        f = self.function(name)
+        got = self.op(f"call preserve_mostcc {{ i64, i64 }} {f}({', '.join(('ptr %st', *args))})")
         value, status = (self.op(f"extractvalue {{ i64, i64 }} {got}, {n}") for n in (0, 1))
         good, bad = self.labels("good", "bad")
         self.do(

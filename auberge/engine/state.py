@@ -15,6 +15,16 @@ BANKS = 8
 WATCHES = 4  # how many ranges of addresses may be watched
 KEY_WORDS = 2  # what a TLB bank is known by: the state its translations depend on, packed
 
+# Native functions that translated code finds by their addresses in the state.
+SHARED = (
+    "find", "called", "rest", "trapped", "failed", "deferred", "once",
+    *(f"{kind}_{size}" for kind in ("load", "store") for size in (1, 2, 4, 8)),
+    "place_load_4", "place_load_8", "place_store_4", "place_store_8", "place_store_64",
+    "fpu_narrow_32",
+)  # fmt: skip
+LONGEST_SLICE = 1 << 15  # instructions between two looks at the clock: some 60 us
+SAMPLES = 64  # places where slices ended that are kept until someone asks
+
 # Words of the engines' own, in the order of their offsets; none is architectural.
 INTERNAL = (
     "attention",  # another thread, or a timer, wants the hart to look up
@@ -33,6 +43,12 @@ INTERNAL = (
     "clock_gettime", "memcmp",
     "local", "outcome", "scratch", "misses", "timespec_s", "timespec_ns", "host_fpu", "our_fpu",
     "breakpoints", "breakpoint_count", "debug_page", "watching",  # set while one debugs
+    "longest",  # slice there may be
+    # For who translates: places where slices ended, and how many of them are wanted at a time;
+    # whether a region ended this slice, and how many; whether to tell of each new page of code.
+    "samples", "sampled", "samples_wanted", "cold", "slices", "cold_slices", "reports_code",
+    "nan_32", "nan_64",  # the canonical ones: regions have no data of their own
+    *(f"f_{name}" for name in SHARED),
     "passed",  # pc | 1: execute what is there, be there a breakpoint
     *(f"watch{n}_{field}" for n in range(WATCHES) for field in Watch._fields),
     *(f"key{bank}_{word}" for bank in range(BANKS) for word in range(KEY_WORDS)),
@@ -99,7 +115,7 @@ class HartState:
         self.f = Registers(self.words, layout.F // 8)
         for name, value in reset.items():
             self[name] = value
-        self["mhartid"] = hartid
+        self["mhartid"], self["longest"] = hartid, LONGEST_SLICE
         self.breakpoints: frozenset[int] = frozenset()
         self._breakpoints = (ctypes.c_uint64 * 0)()
         self.forget_translations()

@@ -26,12 +26,12 @@ class Arena:
         self.used = 0
         self.address = _address_of(self._execute)
 
-    def add(self, code: bytes) -> int:
-        """Copy code in, to the start of a page; gives its address.
+    def add(self, code: bytes, align: int = mmap.PAGESIZE) -> int:
+        """Copy code in, to the start of a page or so; gives its address.
 
         Raises MemoryError if it does not fit.
         """
-        at = -(-self.used // mmap.PAGESIZE) * mmap.PAGESIZE
+        at = -(-self.used // align) * align
         if at + len(code) > self.size:
             raise MemoryError(f"{len(code)} bytes of code do not fit an arena of {self.size}")
         self._write[at : at + len(code)] = code

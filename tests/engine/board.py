@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from functools import partial
 
 from auberge.engine.choose import Engine, choose
 from auberge.engine.clock import Clock, ManualClock
@@ -12,6 +13,7 @@ from auberge.isa.assembler import assembly
 from auberge.isa.disassembler import disassemble
 from auberge.isa.riscv.rv64 import rv64
 from auberge.memory.ram import Ram
+from tests.engine import regions
 
 BASE, SIZE = 0x8000_0000, 1 << 20
 CODE, DATA, TABLES = BASE, BASE + 0x4_0000, BASE + 0x8_0000
@@ -19,7 +21,7 @@ DEVICE = 0x1000_0000
 PAGE = 4096
 XL = 2 << 34 | 2 << 32
 FS = 3 << 13
-ENGINES = ("reference", "interpreter")
+ENGINES = ("reference", "interpreter", regions.NAME)
 V, R, W, X, U, G, A, D = (1 << n for n in range(8))
 RWX = V | R | W | X | A | D
 SV39 = 8 << 60 | TABLES >> 12
@@ -110,15 +112,15 @@ def finished(
     setup: Callable[[Board], None] | None = None,
     **cells: int | str,
 ) -> Board:
-    """Run `text` to its `wfi` on both engines in lockstep; the interpreter's board afterwards."""
+    """Run `text` to its `wfi` on all engines, in lockstep with the reference; a board afterwards."""
 
     def make(engine: str) -> Board:
         return Board(engine, text, clock, setup, **cells)
 
-    wrong = first_difference(
-        lambda: make("reference"), lambda: make("interpreter"), 20_000, stride=64
-    )
-    assert wrong is None, f"{wrong}\n{wrong.pc:#x}: {disassemble(rv64, wrong.word)}"
+    for engine in ENGINES[1:]:
+        makers = partial(make, "reference"), partial(make, engine)
+        wrong = first_difference(*makers, 20_000, stride=64)
+        assert wrong is None, f"{engine}: {wrong}\n{wrong.pc:#x}: {disassemble(rv64, wrong.word)}"
     return make("interpreter").finish()
 
 

@@ -9,8 +9,19 @@ from auberge.bits.bits import signed
 from auberge.engine.describe import layout_of
 from auberge.engine.host import Host
 from auberge.engine.module import module
+from auberge.isa.assembler import assemble
 from auberge.isa.riscv.rv64 import rv64
 
+LOOP = """
+again:  ld      a1, 8(a0)
+        sd      a1, (a0)
+        amoadd.w a2, a1, (a0)
+        fadd.d  f1, f1, f2
+        fmul.s  f3, f3, f4
+        addi    a0, a0, 8
+        bne     a0, a3, again
+        ret
+"""
 RET = b"\xc0\x03\x5f\xd6"
 
 
@@ -39,3 +50,19 @@ def test_the_interpreter_compiles_for_aarch64() -> None:
     targets = list(addresses(words))
     assert len(targets) > 100
     assert set(targets) <= set(code.symbols.values()), "only beginnings of functions"
+
+
+@pytest.mark.slow
+def test_regions_compile_for_aarch64() -> None:
+    from auberge.engine.compiler import Regions  # LLVM, in this test alone
+
+    regions = Regions(Host("aarch64", "generic", ("lse",)))
+    page = assemble(rv64, LOOP).ljust(4096, b"\0")
+    region = regions.compile(page, 0)
+    assert region is not None
+    code, instructions = region
+    assert instructions == LOOP.count("\n") - 1
+    assert len(code) % 4 == 0
+    words = struct.unpack(f"<{len(code) // 4}I", code)
+    assert any(word & 0xFF20_0C00 == 0x1E20_0800 for word in words), "arithmetic of the FPU"
+    assert any(word & 0xFFFF_FC1F == 0xD61F_0000 for word in words), "br: on to other records"

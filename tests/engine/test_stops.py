@@ -1,6 +1,7 @@
 """How a run ends that no instruction asked to end: a stuck hart, and other threads."""
 
 import threading
+import time
 
 import pytest
 
@@ -68,7 +69,10 @@ def test_a_line_raised_in_the_middle_of_a_run(engine: str) -> None:
 
     def raise_and_stop() -> None:
         b.hart.set_line(9, True)
-        threading.Timer(0.005, b.engine.request_stop).start()
+        deadline = time.monotonic() + 10
+        while not b["mcause"] and time.monotonic() < deadline:
+            time.sleep(0.001)
+        b.engine.request_stop()
 
     thread = threading.Timer(0.005, raise_and_stop)
     thread.start()

@@ -1,0 +1,431 @@
+"""A region of guest code as one native function: the texts of its instructions, traced in a row.
+
+The function is entered as a handler is, from the record of its first instruction, and leaves as a
+handler does: for another record, or for the code that all handlers share. Guest registers are host
+values inside; what was written, and only that, is stored on each way out. Nothing in it depends on
+where it is: `pc` comes from the record, and what it calls from the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from auberge.bits.bits import Bits, const, signed
+from auberge.engine.explore import PAGE, Explorer, Shape, Step, is_steady
+from auberge.engine.fpu import (
+    EXACT,
+    TYPES,
+    constrained,
+    declaration,
+    declaration_of_comparison,
+)
+from auberge.engine.llvm_text import LIKELY, PARAMS, STATE, TRAPPED, tail_call
+from auberge.engine.lowering import FRM, Context, Register
+from auberge.engine.paged import Paged
+from auberge.isa.hart import FETCH, PC, ZERO, Place
+from auberge.isa.spec import Cell, Csr, Part
+
+
+class Way(NamedTuple):
+    """A way out of the region: from the start of which block, with what written since."""
+
+    label: str
+    block: int
+    written: frozenset[str]
+    text: Callable[[], None]
+
+
+def exit_label(offset: int) -> str:
+    """Of what leaves for an offset of the page, or beyond it."""
+    return f"x{offset}" if offset >= 0 else f"before{-offset}"
+
+
+class Region(Paged):
+    """A region traced into LLVM text, as the function `name`."""
+
+    def __init__(
+        self, context: Context, explorer: Explorer, shape: Shape, entry: int, name: str
+    ) -> None:
+        super().__init__(context)
+        self.steady, self.shape, self.entry = explorer.steady, shape, entry
+        self.size = len(shape.steps)
+        self.used: set[str] = set()  # registers, as `x5`
+        self.written: dict[int, frozenset[str]] = {}  # by each block
+        self.edges: dict[int, list[int]] = {}
+        self.ways: list[Way] = []
+        self.failures: set[str] = set()  # what failing instructions lead to
+        self.headers: set[int] = set()
+        self.links: dict[int, list[tuple[int, frozenset[str]]]] = {}  # in-page targets outside
+        self.places: dict[Bits, int] = {}  # a leaf that is an address: its offset in the page
+        self.needs: set[str] = set()  # declarations
+        self.step: Step
+        for start in shape.starts:
+            self.trace_block(start)
+        body, self.lines = self.lines, []
+        for target in sorted(self.headers):
+            self.check(target)
+        self.leave_region()
+        rest, self.lines = self.lines, []
+        self.begin()
+        strict = "strictfp " if self.needs else ""
+        self.text = "\n".join([
+            *sorted(self.needs),
+            f"define preserve_nonecc void @{name}({PARAMS}) {strict}#0 {{",
+            "entry:",
+            *self.lines, *body, *rest,
+            "}\n",
+        ])  # fmt: skip
+
+    # -- blocks ---------------------------------------------------------------------------------
+    def trace_block(self, start: int) -> None:
+        """Trace from `start` to the next block, or to where this one jumps."""
+        self.start_block, self.count = start, 0
+        self.written[start] = frozenset()
+        self.edges[start] = []
+        self.now, self.memo, self.choices = {}, {}, {}
+        self.block_written: frozenset[str] = frozenset()
+        self.start(f"b{start}")
+        self.block_left = self.op("load i64, ptr %left.p")
+        offset = start
+        while True:
+            step = self.shape.steps[offset]
+            target = self.trace_step(step)
+            self.count += 1
+            if target is not self.next_pc:
+                self.jump_to(target)
+                return
+            offset = step.next
+            if offset in self.shape.starts or offset not in self.shape.steps:
+                self.store_left()
+                self.do(f"br label %{self.to(offset)}")
+                return
+
+    def trace_step(self, step: Step) -> Bits:
+        """One instruction; gives the address it goes on at."""
+        self.step = step
+        self.pending, self.registers, self.writes = {}, {}, {}
+        self.wrote = self.ended = False
+        self.now[PC], self.next_pc = self.address(step.offset), self.address(step.next)
+        self.pending[PC] = self.next_pc
+        values = step.form.values(step.word)
+        widths = step.form.insn.encoding.operands
+        step.form.insn.execute(self, **{n: const(v, widths[n].width) for n, v in values.items()})
+        target = self.pending.pop(PC)
+        self.commit()
+        if self.system or self.flushed:
+            raise TypeError(f"{step.form.insn.name} was taken for plain")
+        return target
+
+    def address(self, offset: int) -> Bits:
+        """The address of what is at an offset of the page."""
+        new = self.leaf(64, "")
+        del self.memo[new]
+        self.places[new] = offset
+        return new
+
+    def lower(self, e: Bits) -> str:
+        if e in self.places:
+            return self.op(f"add i64 %page, {self.places[e]}")
+        return super().lower(e)
+
+    def offset_of(self, target: Bits) -> int | None:
+        """The offset in the page, or beyond it, of an address; None if it is not known."""
+        if target in self.places:
+            return self.places[target]
+        if target.op == "add" and target.args[0] in self.places:
+            distance = target.args[1].value
+            if distance is not None:
+                return self.places[target.args[0]] + signed(distance, 64)
+        return None
+
+    def store_left(self) -> None:
+        self.do(f"store i64 {self.op(f'sub i64 {self.block_left}, {self.count}')}, ptr %left.p")
+
+    # -- where blocks lead ----------------------------------------------------------------------
+    def jump_to(self, target: Bits) -> None:
+        """End the block with a jump to where its last instruction said."""
+        self.store_left()
+        if target in self.choices:
+            cond, then, other = self.choices[target]
+            yes, no = self.offset_of(then), self.offset_of(other)
+            if yes is not None and no is not None:
+                self.do(f"br i1 {self.low(cond)}, label %{self.to(yes)}, label %{self.to(no)}")
+                return
+        known = self.offset_of(target)
+        if known is not None:
+            self.do(f"br label %{self.to(known)}")
+            return
+        self.indirect(self.low(target))
+
+    def to(self, offset: int) -> str:
+        """The label of what leads to an offset: a block here, or a way out."""
+        if offset in self.shape.starts:
+            self.edges[self.start_block].append(offset)
+            if offset > self.start_block:
+                return f"b{offset}"
+            self.headers.add(offset)  # a loop has at least one edge that leads back
+            return f"h{offset}"
+        self.links.setdefault(offset, []).append((self.start_block, self.block_written))
+        return exit_label(offset)
+
+    def indirect(self, target: str) -> None:
+        """Go on at an address that only the guest knows."""
+        self.do(f"store i64 {target}, ptr %target.p")
+        label = self.labels("indirect")[0]
+        self.do(f"br label %{label}")
+        self.ways.append(Way(label, self.start_block, self.block_written, self.go_indirect))
+
+    def go_indirect(self) -> None:
+        self.go(self.op("load i64, ptr %target.p"))
+
+    def go(self, target: str) -> None:
+        """On to the record of an address, which may be in this page."""
+        near, far = self.labels("near", "far")
+        left = self.op("load i64, ptr %left.p")
+        inside = self.op(f"icmp ult i64 {self.op(f'xor i64 {target}, %page')}, {PAGE}")
+        self.do(f"br i1 {inside}, label %{near}, label %{far}")
+        self.start(near)
+        self.enter(target, left, "%bias")
+        self.start(far)
+        self.go_far(target, left)
+
+    def go_far(self, target: str, left: str) -> None:
+        """On to the record of an address, by the TLB entry of its page."""
+        hit, miss = self.labels("found", "miss")
+        entry = self.tlb_entry("%tlb", target, FETCH)
+        tag = self.op(f"load i64, ptr {entry}, {STATE}")
+        same = self.op(f"icmp eq i64 {tag}, {self.op(f'and i64 {target}, {-PAGE}')}")
+        self.do(f"br i1 {same}, label %{hit}, label %{miss}, {LIKELY}")
+        self.start(hit)
+        second = self.op(f"getelementptr i8, ptr {entry}, i64 8")
+        self.enter(target, left, self.op(f"load i64, ptr {second}, {STATE}"))
+        self.start(miss)
+        self.put("pc", target)
+        self.jump("find", "%rec", left)
+
+    def enter(self, target: str, left: str, bias: str) -> None:
+        """Jump to what the record of an address says, in a page of that bias."""
+        record = self.op(f"add i64 {self.op(f'shl i64 {target}, 3')}, {bias}")
+        rec = self.op(f"inttoptr i64 {record} to ptr")
+        self.lines += tail_call(self.op(f"load ptr, ptr {rec}"), rec=rec, left=left, bias=bias)
+
+    def jump(self, f: str, rec: str, left: str) -> None:
+        """Never to come back: to code that handlers share."""
+        self.lines += tail_call(self.shared(f), rec=rec, left=left)
+
+    def shared(self, f: str) -> str:
+        """The address of a function that all engines' code shares, from the state."""
+        return self.op(f"load ptr, ptr {self.at('f_' + f)}, {STATE}")
+
+    # -- the start, and headers of loops --------------------------------------------------------
+    def begin(self) -> None:
+        """What is computed before all else, and whether to go on here at all."""
+        here = self.op("ptrtoint ptr %rec to i64")
+        pc = self.op(f"ashr i64 {self.op(f'sub i64 {here}, %bias')}, 3")
+        self.do(f"%page = sub i64 {pc}, {self.entry}")
+        for name in ("%left.p", "%target.p", "%distance.p", "%done.p"):
+            self.do(f"{name} = alloca i64")
+        self.do("store i64 %left, ptr %left.p")
+        for name in sorted(self.used):
+            self.do(f"%{name}.p = alloca i64")
+            v = self.op(f"load i64, ptr {self.cell_of(name)}, {STATE}")
+            self.do(f"store i64 {v}, ptr %{name}.p")
+        for (cell, hi, lo), value in self.guards():
+            bits = self.op(f"lshr i64 {self.get(cell.name)}, {lo}")
+            part = self.op(f"and i64 {bits}, {(1 << hi - lo + 1) - 1}")
+            (same,) = self.labels("steady")
+            is_so = self.op(f"icmp eq i64 {part}, {value}")
+            self.do(f"br i1 {is_so}, label %{same}, label %once, {LIKELY}")
+            self.start(same)
+        self.question("%left", f"b{self.entry}", "called", "rest")
+
+    def guards(self) -> list[tuple[tuple[Cell, int, int], int]]:
+        """What of the state must be as this region takes it to be."""
+        if not any(step.manner.uses_steady for step in self.shape.steps.values()):
+            return []
+        return list(self.steady.items())
+
+    def question(self, left: str, on: str, called: str, rest: str) -> None:
+        """Is there budget for one way through, and does nobody call?"""
+        (calm,) = self.labels("calm")
+        enough = self.op(f"icmp ugt i64 {left}, {self.size}")
+        self.do(f"br i1 {enough}, label %{calm}, label %{rest}, {LIKELY}")
+        self.start(calm)
+        quiet = self.op(f"icmp eq i64 {self.get('attention')}, 0")
+        self.do(f"br i1 {quiet}, label %{on}, label %{called}, {LIKELY}")
+
+    def check(self, target: int) -> None:
+        """The header of a loop: look up, then on."""
+        self.start(f"h{target}")
+        left = self.op("load i64, ptr %left.p")
+        self.question(left, f"b{target}", f"called{target}", f"rest{target}")
+
+    # -- leaving --------------------------------------------------------------------------------
+    def leave_region(self) -> None:
+        """All ways out, now that it is known what each block may have written."""
+        before = self.flow()
+        for offset, froms in sorted(self.links.items()):
+            self.start(exit_label(offset))
+            self.save(frozenset[str]().union(*(before[b] | own for b, own in froms)))
+            self.go_on_at(offset)
+        for target in sorted(self.headers):
+            for f in ("called", "rest"):
+                self.start(f"{f}{target}")
+                self.save(before[target])
+                self.jump(f, self.record(target), self.op("load i64, ptr %left.p"))
+        for way in self.ways:
+            self.start(way.label)
+            self.save(before[way.block] | way.written)
+            way.text()
+        for f in sorted(self.failures):
+            self.start(f)
+            distance = self.op("load i64, ptr %distance.p")
+            left, done = (self.op(f"load i64, ptr %{v}.p") for v in ("left", "done"))
+            rec = self.op(f"getelementptr i8, ptr %rec, i64 {distance}")
+            self.jump(f, rec, self.op(f"sub i64 {left}, {done}"))
+        for f in ("called", "rest", *(["once"] if self.guards() else [])):
+            self.start(f)
+            self.jump(f, "%rec", "%left")
+
+    def go_on_at(self, offset: int) -> None:
+        """Leave for the record of an offset of the page, or beyond it."""
+        left = self.op("load i64, ptr %left.p")
+        if 0 <= offset < PAGE:
+            rec = self.record(offset)
+            self.lines += tail_call(self.op(f"load ptr, ptr {rec}"), rec=rec, left=left)
+        else:
+            self.go_far(self.op(f"add i64 %page, {offset}"), left)
+
+    def flow(self) -> dict[int, frozenset[str]]:
+        """What may have been written before each block, on any way to it from the entry."""
+        before: dict[int, frozenset[str]] = {start: frozenset() for start in self.edges}
+        todo = list(self.edges)
+        while todo:
+            block = todo.pop()
+            after = before[block] | self.written[block]
+            for target in self.edges[block]:
+                if not after <= before[target]:
+                    before[target] |= after
+                    todo.append(target)
+        return before
+
+    def save(self, written: frozenset[str]) -> None:
+        """Store registers where the state has them."""
+        for name in sorted(written):
+            v = self.op(f"load i64, ptr %{name}.p")
+            self.do(f"store i64 {v}, ptr {self.cell_of(name)}, {STATE}")
+
+    def cell_of(self, name: str) -> str:
+        """A pointer to a register in the state."""
+        return self.register(name[0], const(int(name[1:]), 64))
+
+    def record(self, offset: int) -> str:
+        """A pointer to the record of what is at an offset of the page."""
+        return self.op(f"getelementptr i8, ptr %rec, i64 {8 * (offset - self.entry)}")
+
+    def fail(self, status: str) -> None:
+        if status == str(TRAPPED):
+            self.way_out("trapped")
+        else:
+            self.put("outcome", status)
+            self.way_out("failed")
+
+    def way_out(self, f: str) -> None:
+        """End this path before the instruction, in code that handlers share."""
+        distance, done = 8 * (self.step.offset - self.entry), self.count
+        (label,) = self.labels("out")
+        self.failures.add(f)
+
+        def text() -> None:
+            self.do(f"store i64 {distance}, ptr %distance.p")
+            self.do(f"store i64 {done}, ptr %done.p")
+            self.do(f"br label %{f}")
+
+        self.ways.append(Way(label, self.start_block, self.block_written, text))
+        self.end(f"br label %{label}")
+
+    def defer(self) -> None:
+        self.way_out("deferred")
+
+    # -- state ----------------------------------------------------------------------------------
+    def __getitem__(self, place: Place | Cell | Part | Csr) -> Bits:
+        if is_steady(place, self.steady):
+            return const(self.steady[place.cell, place.hi, place.lo], place.hi - place.lo + 1)
+        return super().__getitem__(place)
+
+    def __setitem__(self, place: Place | Cell | Part | Csr, v: Bits) -> None:
+        if not is_steady(place, self.steady):
+            super().__setitem__(place, v)
+        elif v.value != self.steady[place.cell, place.hi, place.lo]:
+            raise TypeError(f"{self.step.form.insn.name} changes what regions take to be steady")
+
+    def read(self, cell: Cell) -> Bits:
+        if cell == FRM:
+            return const(self.steady[FRM, 63, 0], 64)
+        return super().read(cell)
+
+    def read_register(self, file: str, i: Bits) -> Bits:
+        number = int(i)
+        if file == "x" and not number:
+            return ZERO
+        key = Register(file, i)
+        if key not in self.now:
+            self.used.add(f"{file}{number}")
+            self.now[key] = self.leaf(64, self.op(f"load i64, ptr %{file}{number}.p"))
+        return self.now[key]
+
+    def commit(self) -> None:
+        """The registers to their variables, the rest to the state."""
+        for cell, v in self.pending.items():
+            if cell.name != "local":
+                self.put(cell.name, self.low(v))
+                self.now[cell] = v
+        for key, v in self.registers.items():
+            number = int(key.number)
+            if key.file == "x" and not number:
+                continue
+            name = f"{key.file}{number}"
+            self.do(f"store i64 {self.low(v)}, ptr %{name}.p")
+            self.now[key] = v
+            self.used.add(name)
+            self.block_written |= {name}
+        self.written[self.start_block] = self.block_written
+
+    def instruction_word(self) -> Bits:
+        return const(self.step.word, 64)
+
+    def retire(self) -> None:
+        raise TypeError("an instruction that ends early is not plain")
+
+    def function(self, name: str) -> str:
+        return self.shared(name)
+
+    def host_op(self, op: str, fmt: int, rm: str, *operands: Bits) -> Bits:
+        """The host's own operation, inline; its flags stay in the host's register."""
+        if rm != str(self.steady[FRM, 63, 0]):
+            raise TypeError(f"{self.step.form.insn.name} rounds as regions do not")
+        if op == "narrow":  # LLVM 20's code generator fails where it combines this with others
+            value = self.low(operands[0])
+            return self.leaf(
+                fmt, self.op(f"call i{fmt} {self.shared('fpu_narrow_32')}(i64 {value})")
+            )
+        intrinsic, types, strict = constrained(op, fmt)
+        values = [
+            self.low(v) if t == "i64" else self.op(f"bitcast i{v.width} {self.low(v)} to {t}")
+            for v, t in zip(operands, types, strict=True)
+        ]
+        t = TYPES[fmt][0]
+        args = ", ".join(f"{t} {v}" for t, v in zip(types, values, strict=True))
+        name = f"@llvm.experimental.constrained.{intrinsic}"
+        z = self.op(f"call {t} {name}({args}, {strict}) strictfp")
+        self.needs.add(declaration(op, fmt))
+        self.needs.add(declaration_of_comparison(fmt))
+        is_nan = self.op(
+            f"call i1 @llvm.experimental.constrained.fcmp.f{fmt}"
+            f'({t} {z}, {t} {z}, metadata !"uno", {EXACT}) strictfp'
+        )
+        # From the state, since code has no data of its own.
+        nan = self.op(f"load {t}, ptr {self.at(f'nan_{fmt}')}, {STATE}")
+        canonical = self.op(f"select i1 {is_nan}, {t} {nan}, {t} {z}")
+        return self.leaf(fmt, self.op(f"bitcast {t} {canonical} to i{fmt}"))

@@ -1,0 +1,200 @@
+"""The translator: the interpreter, and native code of their own for the regions where it is hot.
+
+A region is installed as the handler of the record that it begins with. So everything that leads to
+that record leads to it, nothing has to be linked or found again when it goes, and what the records
+know of code that changes holds for regions too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from hashlib import blake2b
+
+from auberge.engine import exits
+from auberge.engine.clock import Clock
+from auberge.engine.exits import Exit
+from auberge.engine.interpreter import Interpreter, Library
+from auberge.engine.records import PAGE_OF_RECORDS, SNAPSHOT
+from auberge.engine.region_file import RegionFile
+from auberge.engine.state import SAMPLES, HartState
+from auberge.engine.workshop import Order, Workshop
+from auberge.memory.arena import Arena
+from auberge.memory.ram import PAGE, Ram
+
+ARENA = 64 << 20  # bytes of translated code
+HEAT = 3  # samples at one place that make it hot
+MOST_PLACES = 1 << 16  # whose heat is remembered, or that were asked for
+# Constants of a region are found by the distance of pages on AArch64.
+ALIGN = 64 if os.uname().machine == "x86_64" else PAGE
+SHORT = 128  # instructions of a slice, where each sample is looked at
+
+
+class Translations:
+    """The regions that all harts of a process share, by the code that they were made from.
+
+    With `waits`, as for tests, slices are short, each sample is looked at, and the guest stands
+    still while a region is compiled: what is translated does not depend on time.
+    """
+
+    def __init__(
+        self, workshop: Workshop, file: RegionFile | None, heat: int = HEAT, waits: bool = False
+    ) -> None:
+        self.workshop, self.file, self.heat, self.waits = workshop, file, heat, waits
+        self.arena = Arena(ARENA)
+        self.known: dict[bytes, dict[int, int]] = {}  # digest of a page -> entry -> address
+        self.asked: set[Order] = set()
+        self.news: list[tuple[Order, int]] = []
+        self.lock = threading.Lock()
+        self.instructions = self.loaded = 0
+        self.is_full = False
+
+    def collect(self) -> None:
+        """Take over what the workshop has done."""
+        for order, code, count in self.workshop.done(self.waits):
+            if code:
+                self.add(order, code, count)
+                if self.file is not None:
+                    self.file.keep(order.digest, order.entry, count, code)
+
+    def of(self, digest: bytes) -> dict[int, int]:
+        """The regions of a page: entry and address of each; also those that the file has."""
+        if self.file is not None and digest in self.file.index:
+            for entry, count, code in self.file.regions(digest):
+                order = Order(digest, entry)
+                if order not in self.asked:
+                    self.asked.add(order)
+                    self.loaded += 1
+                    self.add(order, code, count)
+        return self.known.get(digest, {})
+
+    def add(self, order: Order, code: bytes, instructions: int) -> None:
+        """A region that can be installed from now on."""
+        try:
+            address = self.arena.add(code, ALIGN)
+        except MemoryError:
+            self.is_full = True
+            return
+        self.known.setdefault(order.digest, {})[order.entry] = address
+        self.news.append((order, address))
+        self.instructions += instructions
+
+
+class Translator(Interpreter):
+    """An engine, as the interpreter is, with regions installed among its records."""
+
+    def __init__(
+        self,
+        library: Library,
+        translations: Translations,
+        hart: HartState,
+        ram: Ram,
+        clock: Clock,
+    ) -> None:
+        super().__init__(library, hart, ram, clock)
+        self.translations = translations
+        self._heat: dict[Order, int] = {}
+        self._digests: dict[int, bytes] = {}  # of pages of records
+        self._pages: dict[bytes, set[int]] = {}
+        self._news = 0
+        self.installed = 0
+        self._samples = (ctypes.c_uint64 * SAMPLES)()
+        hart["samples"] = ctypes.addressof(self._samples)
+        hart["sampled"], hart["samples_wanted"], hart["reports_code"] = 0, SAMPLES, 1
+        if translations.waits:
+            hart["longest"], hart["samples_wanted"] = SHORT, 1
+
+    def _other(self, code: int, left: int) -> tuple[Exit | None, int]:
+        if code == exits.NEW_CODE:
+            self._meet(self.hart["exit_address"])
+            return None, left
+        if code == exits.SAMPLED:
+            self._look()
+            return None, left
+        return super()._other(code, left)
+
+    # -- pages of code --------------------------------------------------------------------------
+    def _meet(self, page: int) -> None:
+        """A page of records has begun: note what code it is of, install what is known of that."""
+        digest = blake2b(ctypes.string_at(page + SNAPSHOT, PAGE), digest_size=16).digest()
+        old = self._digests.get(page)
+        if old is not None:
+            self._pages[old].discard(page)
+        self._digests[page] = digest
+        self._pages.setdefault(digest, set()).add(page)
+        with self.translations.lock:
+            regions = dict(self.translations.of(digest))
+        for entry, address in regions.items():
+            self._install(page, entry, address)
+
+    def _install(self, page: int, entry: int, address: int) -> None:
+        if not self.hart["breakpoint_count"]:  # a region would pass over them
+            ctypes.c_uint64.from_address(page + 8 * entry).value = address
+            self.installed += 1
+
+    def forget_code(self) -> None:
+        super().forget_code()
+        self._digests.clear()
+        self._pages.clear()
+
+    # -- heat -----------------------------------------------------------------------------------
+    def _look(self) -> None:
+        """Count what was sampled, ask for what is hot, and install what has been compiled."""
+        count, self.hart["sampled"] = self.hart["sampled"], 0
+        for record in self._samples[:count]:
+            page = record & -PAGE_OF_RECORDS
+            digest = self._digests.get(page)
+            if digest is not None:
+                order = Order(digest, (record - page) // 8)
+                self._heat[order] = self._heat.get(order, 0) + 1
+        works = self.translations
+        with works.lock:
+            works.collect()
+            self._place_orders()
+            if works.waits:
+                works.collect()
+        self._install_news()
+
+    def _place_orders(self) -> None:
+        works = self.translations
+        if len(self._heat) > MOST_PLACES:
+            self._heat.clear()
+        if works.is_full or len(works.asked) > MOST_PLACES:
+            return
+        hot = [o for o, n in self._heat.items() if n >= works.heat]
+        hot.sort(key=lambda o: -self._heat[o])
+        for order in hot:
+            if order in works.asked:
+                del self._heat[order]
+                continue
+            if not works.workshop.is_free:
+                break
+            del self._heat[order]
+            pages = self._pages.get(order.digest)
+            if pages:
+                works.asked.add(order)
+                page = next(iter(pages))
+                others = works.known.get(order.digest, {})
+                works.workshop.order(order, others, ctypes.string_at(page + SNAPSHOT, PAGE))
+
+    def _install_news(self) -> None:
+        news = self.translations.news
+        while self._news < len(news):
+            order, address = news[self._news]
+            self._news += 1
+            for page in self._pages.get(order.digest, ()):
+                self._install(page, order.entry, address)
+
+    def statistics(self) -> dict[str, int]:
+        """What this engine counted since it was made."""
+        works = self.translations
+        return super().statistics() | {
+            "regions": len(works.news),
+            "regions_loaded": works.loaded,
+            "regions_installed": self.installed,
+            "region_instructions": works.instructions,
+            "slices": self.hart["slices"],
+            "slices_in_regions": self.hart["cold_slices"],
+            "region_bytes": works.arena.used,
+        }

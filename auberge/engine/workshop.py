@@ -1,0 +1,145 @@
+"""The process that compiles regions, as its customer sees it: requests in, code out, no waiting.
+
+It may fail, crash or hang on any request: that loses the region, never the guest.
+"""
+
+from __future__ import annotations
+
+import atexit
+import marshal
+import os
+import sys
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import subprocess
+
+SIZE = 4  # bytes of a message's length
+AT_ONCE = 2  # requests that it has at a time: more would not be done sooner
+COMMAND = ("-m", "auberge.engine.compiler", "regions")  # for Python
+PATIENCE = 30.0  # seconds for one region, before the process is given up
+STARTS = 5  # how often it is begun anew, before nobody asks any more
+
+
+class Order(NamedTuple):
+    """A region to be compiled: from `entry` in a page of code, which its digest stands for."""
+
+    digest: bytes
+    entry: int
+
+
+class Workshop:
+    """Starts the process when it is first asked, and again when it has ended."""
+
+    def __init__(self, command: tuple[str, ...] = COMMAND, patience: float = PATIENCE) -> None:
+        self.command, self.patience = command, patience
+        self.process: subprocess.Popen[bytes] | None = None
+        self.open: list[Order] = []
+        self.since = 0.0
+        self.starts = self.lost = 0
+        self._in = b""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether another order may be placed now."""
+        return len(self.open) < AT_ONCE and self.starts <= STARTS
+
+    def order(self, order: Order, others: Collection[int], page: bytes) -> None:
+        """Ask for a region, which is to end where one of the `others` of its page begins."""
+        if self.process is None and not self._begin():
+            return
+        assert self.process is not None and self.process.stdin is not None
+        body = marshal.dumps((order.entry, list(others), page))
+        if not self.open:
+            self.since = time.monotonic()
+        self.open.append(order)
+        try:
+            self.process.stdin.write(len(body).to_bytes(SIZE, "little") + body)
+            self.process.stdin.flush()
+        except OSError:
+            self._give_up()
+
+    def _begin(self) -> bool:
+        import subprocess  # not on the way of those who find all in the cache
+
+        self.starts += 1
+        if self.starts > STARTS:
+            return False
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, *self.command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+                start_new_session=True,
+            )
+        except OSError:
+            return False
+        atexit.register(self.close)
+        assert self.process.stdout is not None
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self._in = b""
+        return True
+
+    def done(self, wait: bool = False) -> list[tuple[Order, bytes, int]]:
+        """What has been compiled since: the order, its code (empty: there is none), its size."""
+        ready: list[tuple[Order, bytes, int]] = []
+        while self.open and self.process is not None:
+            if not self._receive(wait):
+                break
+            while len(self._in) >= SIZE:
+                size = int.from_bytes(self._in[:SIZE], "little")
+                if len(self._in) < SIZE + size:
+                    break
+                try:
+                    code, count = marshal.loads(self._in[SIZE : SIZE + size])
+                except (ValueError, EOFError, TypeError):
+                    self._give_up()
+                    return ready
+                self._in = self._in[SIZE + size :]
+                ready.append((self.open.pop(0), code, count))
+                self.since = time.monotonic()
+        return ready
+
+    def _receive(self, wait: bool) -> bool:
+        """Take what is there; whether there was something."""
+        assert self.process is not None and self.process.stdout is not None
+        fd = self.process.stdout.fileno()
+        if wait:
+            import select
+
+            select.select([fd], [], [], self.patience)
+        try:
+            data = os.read(fd, 1 << 20)
+        except BlockingIOError:
+            if time.monotonic() - self.since >= self.patience:
+                self._give_up()
+            return False
+        if not data:
+            self._give_up()
+            return False
+        self._in += data
+        return True
+
+    def _give_up(self) -> None:
+        """End the process; the order it was at is lost, the others may be placed again."""
+        self.lost += bool(self.open)
+        self.open.clear()
+        self.close()
+
+    def close(self) -> None:
+        """End the process."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        atexit.unregister(self.close)
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with suppress(OSError):  # what it holds was for a process that is gone
+                    stream.close()

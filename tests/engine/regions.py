@@ -1,0 +1,81 @@
+"""An engine for tests: the translator, with regions at random entries of each page it meets.
+
+They are compiled in this process while the guest waits, small ones and large ones, so that any
+instruction of a test may be the first of a region, in its middle, or behind it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import random
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
+
+from auberge.engine import choose
+from auberge.engine.cache import load
+from auberge.engine.clock import Clock
+from auberge.engine.interpreter import Library
+from auberge.engine.records import SNAPSHOT
+from auberge.engine.state import HartState
+from auberge.engine.translator import Translations, Translator
+from auberge.engine.workshop import Order, Workshop
+from auberge.memory.ram import PAGE, Ram
+
+if TYPE_CHECKING:
+    from auberge.engine.compiler import Regions
+
+NAME = "regions"
+MOST = 12  # regions of a page
+LIMITS = (1, 2, 5, 12, 40, 128)
+
+
+@lru_cache(maxsize=1)
+def compiler() -> Regions:
+    from auberge.engine.compiler import Regions  # LLVM, which some tests must not see
+    from auberge.engine.host import Host
+
+    return Regions(Host.ours())
+
+
+@lru_cache(maxsize=4096)
+def compiled(page: bytes, entry: int, limit: int) -> tuple[bytes, int] | None:
+    return compiler().compile(page, entry, (), limit)
+
+
+class Everywhere(Translator):
+    """A translator that waits for no heat."""
+
+    def _meet(self, page: int) -> None:
+        super()._meet(page)
+        code = ctypes.string_at(page + SNAPSHOT, PAGE)
+        r = random.Random(code)
+        used = [at for at in range(0, PAGE, 2) if code[at : at + 2] != bytes(2)]
+        for entry in r.sample(used, min(MOST, len(used))):
+            region = compiled(code, entry, r.choice(LIMITS))
+            if region is not None:
+                order = Order(self._digests[page], entry)
+                self.translations.add(order, *region)
+                self._install(page, entry, self.translations.known[order.digest][entry])
+
+
+class Everywheres:
+    """Makes such engines; each has translations of its own."""
+
+    name = NAME
+
+    @cached_property
+    def library(self) -> Library:
+        return Library(load())
+
+    @property
+    def isa_string(self) -> str:
+        return self.library.entry.isa_string
+
+    def hart(self, hartid: int) -> HartState:
+        return HartState(self.library.layout, self.library.entry.reset, hartid)
+
+    def engine(self, hart: HartState, ram: Ram, clock: Clock) -> Everywhere:
+        return Everywhere(self.library, Translations(Workshop(), None), hart, ram, clock)
+
+
+choose.add(Everywheres())

@@ -1,0 +1,98 @@
+"""The compiler's process may fail, crash, hang or lie: an order is lost, and nobody waits."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from auberge.engine.workshop import STARTS, Order, Workshop
+
+NOP = bytes.fromhex("13000000")
+PAGE = (NOP * 10).ljust(4096, b"\0")
+
+
+def order(n: int) -> Order:
+    return Order(b"d" * 16, n)
+
+
+def script(text: str) -> tuple[str, ...]:
+    """A process that reads an order, as the real one does, and then does something else."""
+    read = "import os,sys,time\nwhile sys.stdin.buffer.read(4):\n sys.stdin.buffer.read1()\n "
+    return "-c", read + text
+
+
+@pytest.mark.slow
+def test_orders_are_done_in_turn() -> None:
+    workshop = Workshop()
+    workshop.order(order(0), (), PAGE)
+    workshop.order(order(8), (), PAGE)
+    assert not workshop.is_free
+    done = []
+    while len(done) < 2:
+        done += workshop.done(wait=True)
+    assert [(each.entry, count) for each, _, count in done] == [(0, 10), (8, 8)]
+    assert all(code for _, code, _ in done)
+    assert workshop.is_free
+    workshop.close()
+
+
+@pytest.mark.slow
+def test_what_is_no_code_gives_none() -> None:
+    workshop = Workshop()
+    workshop.order(order(0), (), bytes(4096))
+    assert workshop.done(wait=True) == [(order(0), b"", 0)]
+    workshop.close()
+
+
+def test_a_crash_loses_the_order_and_the_next_begins_anew() -> None:
+    workshop = Workshop(script("os._exit(1)"))
+    for n in range(STARTS):
+        assert workshop.is_free
+        workshop.order(order(n), (), PAGE)
+        assert workshop.done(wait=True) == []
+        assert workshop.open == []
+        assert workshop.lost == n + 1
+    workshop.order(order(9), (), PAGE)  # nobody asks any more
+    assert not workshop.is_free
+    assert workshop.process is None
+
+
+def test_a_process_killed_between_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop = Workshop(script("pass"))
+    workshop.order(order(0), (), PAGE)
+    assert workshop.process is not None
+    os.kill(workshop.process.pid, signal.SIGKILL)
+    workshop.process.wait()
+    workshop.order(order(2), (), PAGE)
+    assert workshop.done(wait=True) == []
+    assert workshop.open == []
+
+
+def test_one_that_hangs_is_given_up() -> None:
+    workshop = Workshop(script("time.sleep(1000)"), patience=0.05)
+    workshop.order(order(0), (), PAGE)
+    process = workshop.process
+    assert process is not None
+    deadline = time.monotonic() + 10
+    while workshop.open and time.monotonic() < deadline:
+        assert workshop.done(wait=True) == []
+    assert (workshop.open, workshop.lost) == ([], 1)
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_one_that_answers_nonsense_is_given_up() -> None:
+    answer = r"sys.stdout.buffer.write(b'\x08\0\0\0nonsense'); sys.stdout.flush()"
+    workshop = Workshop(script(answer))
+    workshop.order(order(0), (), PAGE)
+    deadline = time.monotonic() + 10
+    while workshop.open and time.monotonic() < deadline:
+        assert workshop.done(wait=True) == []
+    assert workshop.lost == 1
+
+
+def test_one_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/nonexistent/python")
+    workshop = Workshop()
+    workshop.order(order(0), (), PAGE)
+    assert (workshop.process, workshop.open) == (None, [])
