@@ -134,7 +134,7 @@ def check_qcow2(path: str, read: Read) -> Shape:
         raise unsupported(path, f"uses compression {compression}; zlib and zstd are read")
     if not 9 <= cluster_bits <= 21:
         raise damaged(path, f"clusters of 2^{cluster_bits} bytes")
-    _check_size(path, size)
+    check_size(path, size)
     tables = -(-size >> 2 * cluster_bits - 3)
     if not tables <= l1_size <= MOST_TABLE // 8:
         raise damaged(path, f"{l1_size} level 1 entries for {size} bytes")
@@ -154,7 +154,7 @@ def check_vmdk_extent(path: str, read: Read, file_size: int) -> Grains:
     grain = fields.grain
     if grain & grain - 1 or not 8 <= grain <= (128 if compressed else 2048):
         raise damaged(path, f"grains of {grain} sectors")
-    _check_size(path, fields.capacity * SECTOR)
+    check_size(path, fields.capacity * SECTOR)
     if fields.capacity > grain * _VMDK_ENTRIES * (MOST_TABLE // 4):
         raise damaged(path, f"{fields.capacity} sectors in grains of {grain}")
     if fields.descriptor_size * SECTOR > MOST_DESCRIPTOR:
@@ -200,7 +200,7 @@ def check_vdi(path: str, read: Read) -> Shape:
         raise elsewhere(path)
     if block != VDI_BLOCK or extra:
         raise unsupported(path, f"has blocks of {block} + {extra} bytes; 1 MiB is what is read")
-    _check_size(path, size)
+    check_size(path, size)
     if not -(-size // block) <= blocks <= MOST_TABLE // 4:
         raise damaged(path, f"{blocks} blocks for {size} bytes")
     return Shape(size, block)
@@ -246,7 +246,7 @@ def _check_vhdx(path: str, read: Read) -> Shape:
         raise elsewhere(path)
     if block & block - 1 or not _MIB <= block <= 256 * _MIB or sector not in (512, 4096):
         raise damaged(path, f"blocks of {block} bytes, sectors of {sector}")
-    _check_size(path, size)
+    check_size(path, size)
     return Shape(size, _KIB64)
 
 
@@ -262,6 +262,7 @@ def _vhdx_items(path: str, read: Read, at: int) -> dict[bytes, int]:
     return items
 
 
-def _check_size(path: str, size: int) -> None:
+def check_size(path: str, size: int) -> None:
+    """A disk's size; raises Refusal for what no disk has."""
     if not size or size % SECTOR or size >= 1 << 56:
         raise damaged(path, f"a disk of {size} bytes")

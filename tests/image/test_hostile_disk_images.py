@@ -181,6 +181,9 @@ def test_vmdk_descriptors_that_lie(tmp_path):
     assert told(describe(tmp_path, flat.format(8, 0), "RW many FLAT")) == (
         "damaged: an extent that is not described as one" + DAMAGED
     )
+    assert told(describe(tmp_path, "RW " + "9" * 30 + " ZERO")) == (
+        f"damaged: a disk of {512 * int('9' * 30)} bytes" + DAMAGED
+    )
     with pytest.raises(Refusal) as refused:
         opened(describe(tmp_path, flat.format(8, 1)))
     assert str(refused.value) == (
