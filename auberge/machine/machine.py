@@ -211,7 +211,8 @@ class Machine:
     def _set_paces(self, kernel: Kernel) -> None:
         paces: list[Pace] = []
         if isinstance(self._clock, InstructionClock):
-            paces.append(InstructionAlarm(self._clock, self._now_ns, self.board.rtc))
+            rtc = self.board.rtc
+            paces.append(InstructionAlarm(self._clock, self._now_ns, rtc, self.lock))
         if kernel.tohost is not None:
             paces.append(Tohost(self.ram, kernel.tohost, self.end))
         if paces:

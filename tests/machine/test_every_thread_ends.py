@@ -5,8 +5,10 @@ import time
 
 import pytest
 
+from auberge.engine.clock import InstructionClock
 from auberge.engine.exits import Hypercall, Idle, MmioWrite, Spent
 from auberge.machine.outcome import Faulted, Paused, PoweredOff, TimedOut
+from auberge.machine.pace import InstructionAlarm
 from auberge.refusal import Refusal
 from tests.machine.fakes import FOREVER, machine, printing
 
@@ -275,3 +277,20 @@ def test_the_size_of_the_window_survives_a_reset(tmp_path):
     made.resize(100, 30)
     assert made.run() == PoweredOff(0)
     assert boots == [(100, 30)] * 2
+
+
+def test_with_icount_the_alarm_rings_under_the_lock():
+    """Its interrupt goes through the PLIC, as does that of what another thread delivers."""
+    lock, held = threading.Lock(), []
+
+    class Due:
+        def deadline(self):
+            return 1
+
+        def tick(self):
+            held.append(lock.locked())
+
+    pace = InstructionAlarm(InstructionClock(), lambda: 2, Due(), lock)
+    pace.look()
+    pace.wake(None)
+    assert held == [True, True] and not lock.locked()
