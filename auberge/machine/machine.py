@@ -91,6 +91,7 @@ class Machine:
     `run` belongs to one thread at a time; `pause`, `console.feed` and `resize` are for any. Each
     hart runs on a host thread of its own while `run` lasts, and `run` itself only waits and keeps
     house, so that Python's signal handlers, which belong to the main thread, run when signals come.
+    Locks are taken in one order (docs/design.md, "Harts").
     """
 
     def __init__(
@@ -421,12 +422,18 @@ class Machine:
 
         For any thread but that of a hook. No access to a device is left half done.
         """
+        self.check_outside()
         with self._visits.visit():
             self.check_open()
             for vcpu in self.vcpus:
                 while vcpu.hart["answered"]:
                     vcpu.execute(self, 1)
             yield
+
+    def check_outside(self) -> None:
+        """Raise RuntimeError in a hook, where who waits for all harts would wait for ever."""
+        if self._hooks.inside is not None:
+            raise RuntimeError("not in a hook, whose hart it would wait for; call pause() there")
 
     def check_open(self) -> None:
         """Raise RuntimeError if there is no memory any more."""
