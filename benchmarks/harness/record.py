@@ -42,6 +42,7 @@ indirect jumps, traps and new processes faster. A device access, served by Pytho
 
 ABOUT = {
     "boot": "Boot: `auberge boot tiny`, the same kernel and initramfs in QEMU with its firmware",
+    "debian": "`auberge boot debian` to its login, the same disk in QEMU with its firmware",
     "start": "Before the first guest instruction",
     "interpreter": "The native interpreter: S-mode, Sv39, timer, interrupts and budget on",
     "reference": "The reference",
