@@ -22,6 +22,7 @@ Read = Callable[[int, int], bytes]
 """At an offset, so many bytes, or fewer where the file ends."""
 
 _QCOW2 = Struct(">4sIQIIQIIQQIIQ QQQII B")
+_LONGEST_NAME = 1023
 _QCOW2_V2_SIZE = 72
 _QCOW2_V3_SIZE = 104
 _DIRTY, _CORRUPT, _DATA_FILE, _COMPRESSION, _EXTENDED_L2 = (1 << bit for bit in range(5))
@@ -100,16 +101,20 @@ def unsupported(path: str, what: str) -> Refusal:
     )
 
 
-def elsewhere(path: str) -> Refusal:
-    """For a disk whose other half is in a file that its user has not named."""
-    return unsupported(path, "is a difference to another file, and only files you name are read")
+def elsewhere(path: str, name: bytes = b"") -> Refusal:
+    """For a disk whose other half is in a file, called `name`, that its user has not named."""
+    called = f", {name.decode(errors='replace')!r}" if name else ""
+    return Refusal(
+        f"{path}: is a difference to another file{called}, and only files you name are read;"
+        f" if you trust it, make one disk of both with 'qemu-img convert -O raw {path} disk.img'"
+    )
 
 
 def check_qcow2(path: str, read: Read) -> Shape:
     """The header of a qcow2 image; raises Refusal."""
     raw = read(0, _QCOW2.size).ljust(_QCOW2.size, b"\0")
     (
-        _, version, backing, _, cluster_bits, size, encrypted, l1_size, _, _, _, _, _,
+        _, version, backing, backing_size, cluster_bits, size, encrypted, l1_size, _, _, _, _, _,
         incompatible, _, _, _, header_size, compression,
     ) = _QCOW2.unpack(raw)  # fmt: skip
     if version not in (2, 3):
@@ -118,10 +123,8 @@ def check_qcow2(path: str, read: Read) -> Shape:
         raise unsupported(path, "is qcow2 of version 2 with extensions")
     if version == 3 and header_size < _QCOW2_V3_SIZE:
         raise damaged(path, f"a header of {header_size} bytes")
-    if backing:
-        raise elsewhere(path)
-    if incompatible & _DATA_FILE:
-        raise unsupported(path, "has its data in another file, and only files you name are read")
+    if backing or incompatible & _DATA_FILE:
+        raise elsewhere(path, read(backing, min(backing_size, _LONGEST_NAME)) if backing else b"")
     if encrypted:
         raise unsupported(path, "is encrypted")
     if incompatible & _CORRUPT:
