@@ -32,7 +32,7 @@ FRESH = 5.0
 
 _LONGEST = ETHERNET.size + 0xFFFF
 _PIECE = 1 << 18  # read at once
-_AT_ONCE = 256  # pieces, of at most IOV_MAX
+_AT_ONCE = 64  # pieces, of at most IOV_MAX
 _LITTLE = 1 << 15  # bytes of a reading after which there is a pause
 _PAUSE = 0.001  # seconds; also until a guest without free buffers is looked at again
 _PROTOCOLS = (PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_ICMP)
@@ -75,7 +75,7 @@ class Passt:
         self._nat.close()
 
     def _end(self) -> None:
-        """passt is no more: to other hosts there is no way, as when a cable is pulled out."""
+        """passt is no more: its connections are lost, and the NAT carries those to come."""
         self._ended = True
         self._sending = []
         self._unsent.clear()
@@ -96,7 +96,7 @@ class Passt:
         """As `Link`. passt does not look at checksums either."""
         if not self._goes_out(frame):
             self._nat.transmit(frame, checksum_at, checksum_offset)
-        elif self._ended or len(self._unsent) > WAITING:
+        elif len(self._unsent) > WAITING:
             self._nat.refuse()
         else:
             self._sending += (LENGTH.pack(len(frame)), frame)
@@ -104,8 +104,8 @@ class Passt:
                 self._send()
 
     def _goes_out(self, frame: bytes) -> bool:
-        """Whether it is a packet of the guest's for another host, and whole."""
-        if frame[12:14] != _TYPE_IPV4 or frame[_SOURCE] != GUEST:
+        """Whether it is a packet of the guest's for another host, whole, and passt is there."""
+        if self._ended or frame[12:14] != _TYPE_IPV4 or frame[_SOURCE] != GUEST:
             return False
         packet = memoryview(frame)[ETHERNET.size :]
         if ipv4_payload(packet) is None or packet[9] not in _PROTOCOLS:
