@@ -80,8 +80,8 @@ class PasstProcess:
             each.setsockopt(SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER)
         self._complaints = os.memfd_create("passt", os.MFD_CLOEXEC)
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        # A limit on descriptors is a limit on connections. passt raises the soft one.
-        words = ["sh", "-c", f'ulimit -n {OPEN_FILES} && exec "$0" "$@"', path, *_arguments()]
+        # A limit on descriptors is one on connections; passt raises a soft one. It may be lower here.
+        words = ["sh", "-c", f'ulimit -n {OPEN_FILES} 2>/dev/null; exec "$0" "$@"', path, *_arguments()]
         try:
             self.pid = os.posix_spawn(
                 "/bin/sh",
