@@ -278,7 +278,8 @@ class Machine:
                 self._watch(until, self.console.position if position is None else position)
             while True:
                 self._visits.begin()
-                outcome = self._run_once(deadline)
+                with self._visits.awaited():
+                    outcome = self._run_once(deadline)
                 if isinstance(outcome, Reset):
                     self._build_again()
                     if not through_resets:
@@ -533,7 +534,8 @@ class Machine:
         def guarded() -> None:
             try:
                 if halts == self._halts:  # see `_halt`
-                    work()
+                    with self._visits.awaited():
+                        work()
             except BaseException as failure:  # to be raised by `run`, in the thread that called it
                 self._fail(failure)
 
