@@ -1,6 +1,7 @@
 """passt carries what goes to other hosts, and nothing else; whatever it says is survived."""
 
 import os
+import resource
 import select
 import socket
 import subprocess
@@ -312,6 +313,19 @@ def test_nothing_is_left_open_of_one_that_fails(tmp_path, monkeypatch):
     refusal()
     before = os.listdir("/proc/self/fd")
     refusal()
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_host_without_descriptors(tmp_path, monkeypatch):
+    path = install(tmp_path, monkeypatch, "#!/bin/sh\n")
+    low, high = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = os.listdir("/proc/self/fd")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, high))
+    try:
+        said = refusal()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (low, high))
+    assert said == f"{path}: too many open files; use net user,builtin"
     assert os.listdir("/proc/self/fd") == before
 
 
