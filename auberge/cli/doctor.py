@@ -9,6 +9,8 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
+from auberge.cli.boot import FIRST_START
+from auberge.cli.main import one_line
 from auberge.cli.patience import patience
 from auberge.engine.choose import NAMES, choose
 from auberge.image.apt import archives
@@ -19,7 +21,6 @@ from auberge.machine.net.user import find_carrier
 from auberge.machine.offers import Fact
 from auberge.refusal import Refusal
 
-FIRST_START = "generating code for this host, which is kept: some seconds"
 PROGRAMS = (
     ("apt-get", "--version"),
     ("dpkg-deb", "--version"),
@@ -63,17 +64,12 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print("what this host offers")
     for name, works, what in facts:
-        print(f"  {'yes' if works else 'no':4}{name:20}{printable(what)}")
+        print(f"  {'yes' if works else 'no':4}{name:20}{one_line(what)}")
     print("what will be chosen")
     for command, chosen, why in choices:
-        print(f"  {command:24}{printable(chosen or 'nothing')}")
-        print(f"  {'':24}{printable(why)}")
+        print(f"  {command:24}{one_line(chosen or 'nothing')}")
+        print(f"  {'':24}{one_line(why)}")
     return 0
-
-
-def printable(text: str) -> str:
-    """The text with what would break the line, or steer a terminal, escaped: paths may hold it."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 # -- what there is ------------------------------------------------------------------------------
@@ -136,8 +132,8 @@ def engine() -> Choice:
     return Choice(
         command,
         kind.name,
-        f"the fastest of {', '.join(NAMES[1:])}, and it works; kvm runs guests of"
-        f" {os.uname().machine} only, and these are riscv64",
+        f"it works, and is what auto means here, of {', '.join(NAMES[1:])}; kvm would run guests"
+        f" of {os.uname().machine} only, and these are riscv64",
     )
 
 
