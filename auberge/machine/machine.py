@@ -267,6 +267,8 @@ class Machine:
         ends the run too, if it does not go `through_resets`.
         """
         if not self._running.acquire(blocking=False):
+            if self._off is not None:  # it is being closed
+                return self._off
             raise RuntimeError("the machine is running already, in another thread")
         try:
             deadline = None if timeout is None else time.monotonic() + timeout
