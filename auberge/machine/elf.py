@@ -73,8 +73,10 @@ def open_elf(path: str, base: int, size: int, movable: int) -> Kernel:
     physical = _physical(path, entry, segments)
     if tohost is not None:
         tohost += bias
-    if tohost is not None and (tohost % 8 or not base <= tohost <= base + size - 8):
-        raise Refusal(f"{path}: tohost at {tohost:#x} is not a word of RAM; link it for {base:#x}")
+        if tohost % 8 or not base <= tohost <= base + size - 8:
+            raise Refusal(
+                f"{path}: tohost at {tohost:#x} is not a word of RAM; link it for {base:#x}"
+            )
 
     def load(ram: Ram) -> None:
         for segment in segments:
