@@ -80,7 +80,7 @@ def python_per_request(path: str) -> float:
         machine.console.send(f"{read_all(0, '')}; {FORGET}; echo {AGAIN}\n")
         machine.console.expect("again", PATIENCE)
         before = machine.statistics().disks
-        machine.console.send(f"{read_all(0, '')}; poweroff\n")
+        machine.console.send(f"{read_all(0, '')}; poweroff -f\n")
         machine.run(timeout=PATIENCE)
         after = machine.statistics().disks
     requests = after["requests"] - before["requests"]
