@@ -31,14 +31,16 @@ run: venv
 	@$(BIN)/auberge image build $(IMAGE)
 	@if [ -t 0 ] && [ -t 1 ]; then \
 	    echo "$(IMAGE) starts; \`poweroff\` or Ctrl-A X leaves it, and what was changed is forgotten"; \
-	    exec $(BIN)/auberge boot $(IMAGE) --append "quiet $(LOGIN)"; \
+	    exec $(BIN)/auberge boot $(IMAGE) --append "$(LOGIN)"; \
 	else \
 	    exec $(BIN)/auberge boot $(IMAGE) --append "quiet auberge.report"; \
 	fi
 
 test: $(VENV)/.test-extras
 	@$(BIN)/python tools/test_packages.py
-	@$(BIN)/auberge image build tiny || echo "no image tiny: skipping the tests that boot it"
+	@for image in tiny debian; do \
+	    $(BIN)/auberge image build $$image || echo "no image $$image: skipping the tests that boot it"; \
+	done
 	$(BIN)/python -m pytest -q
 
 check: $(VENV)/.test-extras

@@ -33,6 +33,7 @@ PEERS = [
     Peer("sfdisk", ("fdisk",), "partitions on disks"),
     Peer("/usr/lib/riscv64-linux-gnu/opensbi", ("opensbi",), "OpenSBI in a guest"),
     Peer("/usr/lib/u-boot", ("u-boot-qemu",), "U-Boot in a guest"),
+    Peer("passt", ("passt",), "the network through passt"),
 ]
 
 

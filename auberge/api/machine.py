@@ -117,8 +117,9 @@ class Hook:
 class Machine:
     """A computer with a guest in it. Make one with `Machine.virt`; leave it by `close`, or `with`.
 
-    Machines of one process know nothing of each other. `run` is for one thread at a time; `pause`,
-    `resize` and `console.send` are for any. Instances have no public constructor.
+    Machines of one process know nothing of each other. `run` is for one thread at a time; all
+    else is for any, but harts only while the machine stands still. Instances have no public
+    constructor.
     """
 
     def __init__(
@@ -395,7 +396,8 @@ class Machine:
         )
 
     def close(self) -> None:
-        """End the machine, and give back its memory and disks."""
+        """End the machine, and give back its memory and disks; not in a hook."""
+        self._machine.check_outside()
         if self._control is not None:
             self._control.close()
             self._control = None

@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="the two (reference,interpreter)",
     )  # fmt: skip
     add("--insns", metavar="N", type=int, default=100_000, help="how many instructions (100000)")
-    parser.set_defaults(board="virt")
+    parser.set_defaults(board="virt", firmware=None)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -75,18 +75,19 @@ class Terminal:
                 return columns, rows
         return None
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, waits: bool = True) -> None:
         """Show what the guest printed; if nobody reads it any more, ask the run to end.
 
         Whoever prints more than is read waits here, and with it the guest; but not for longer than
-        the run may last. What then cannot be written is lost.
+        the run may last. What then cannot be written is lost. The thread that hears signals
+        never `waits`: it would not hear the one that ends that.
         """
         screen = self._screen if self._paper is None else self._paper
         ready = select.poll()
         ready.register(screen, select.POLLOUT)
         while data and self.failure is None:
             if not ready.poll(PATIENCE):
-                if self._leaving or self._late:
+                if self._leaving or self._late or not waits:
                     return
                 continue
             try:
@@ -154,7 +155,7 @@ class Terminal:
             yield
         finally:
             if listener.ident is not None:
-                os.write(told, QUIT)
+                _tell(told, QUIT)
                 listener.join()
             self._restore()
             signal.set_wakeup_fd(wakeup)
@@ -214,10 +215,10 @@ class Terminal:
             self._guest.type(typed)
         for command in ours:
             if command == LEAVE:
+                self._end(0)  # first: perhaps nobody reads what is written
                 self.write(b"\r\n")  # where the shell's prompt will be
-                self._end(0)
             elif command == HELP:
-                self.write(LEGEND.encode())
+                self.write(LEGEND.encode(), waits=False)
         return True
 
     def _listen(self, signals: int, deadline: float | None) -> None:
@@ -247,6 +248,16 @@ class Terminal:
             if left:
                 return min(left, PATIENCE if full else LONGEST_WAIT)
         return PATIENCE if full else None
+
+
+def _tell(told: int, what: bytes) -> None:
+    """Write into the pipe of signals, which a storm of them may have filled: it is being read."""
+    while True:
+        try:
+            os.write(told, what)
+            return
+        except BlockingIOError:
+            time.sleep(PATIENCE / 1000)
 
 
 def _without_waiting(screen: int) -> int | None:

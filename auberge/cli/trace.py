@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from auberge.api.disks import Disks
 from auberge.api.machine import memory_size, repeatable_entropy
 from auberge.cli.boot import OUT_OF_TIME, chosen_image, seconds
 from auberge.cli.events import Json, Shown, Text
@@ -23,6 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("image", metavar="IMAGE", nargs="?", help="what `auberge image build` made")
     add("--kernel", metavar="FILE", help="an Image, or an ELF file, instead of IMAGE")
     add("--initrd", metavar="FILE", help="an initramfs, instead of IMAGE's")
+    add("--firmware", metavar="FILE", help="what runs in machine mode and starts the kernel")
     add("--append", metavar="TEXT", default="", help="the kernel's command line")
     add("--memory", metavar="SIZE", help="as 512M or 2G (512M, or what IMAGE asks for)")
     add("--cpus", metavar="N", type=int, default=1, help="harts (1)")
@@ -50,19 +52,25 @@ def run(args: argparse.Namespace) -> int:
         raise Refusal(f"--hart {args.hart}: there is none; the first is 0 of {args.cpus}")
     image = chosen_image(args)
     wish = Boot() if image is None else boot_options(image)
-    kernel = args.kernel if image is None else image.kernel
-    symbols = Symbols(kernel)
+    kernel = args.kernel or (image and image.kernel)
+    symbols = Symbols(kernel or args.firmware)
     start = None if args.start is None else symbols.address(args.start)
     configuration = Configuration(
         kernel=kernel,
-        initrd=args.initrd or (image and image.initrd),
+        initrd=args.initrd or (image and not args.kernel and image.initrd) or None,
         append=" ".join(filter(None, (wish.append, args.append))),
         memory=memory_size(args.memory or wish.memory or "512M"),
         cpus=args.cpus,
         icount=args.cpus == 1,  # so that the same command shows the same
+        firmware=args.firmware,
     )
     outside = Outside(lambda printed: None, repeatable_entropy(), lambda: 0)
-    machine = Machine(configuration, choose("auto"), outside)
+    disks = Disks(wish.disks)
+    try:
+        machine = Machine(configuration, choose("auto"), outside, disks.devices)
+    except BaseException:
+        disks.close()
+        raise
     shown: Shown = Json() if args.json else Text(symbols)
     traced: list[Vcpu] = []
 
@@ -79,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
             shown.registers(traced[0])
     finally:
         machine.close()
+        disks.close()
     return status(outcome)
 
 

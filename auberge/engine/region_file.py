@@ -11,6 +11,7 @@ import fcntl
 import os
 import stat
 import struct
+import time
 import zlib
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ MAGIC = b"rgn\n"
 LARGEST = 1 << 20  # bytes of a record
 LIMIT = 64 << 20  # bytes of a file; beyond it, only what was used since is kept
 ALIGN, PAGE = 8, 4096
+TRIES = 200  # milliseconds for another process to have written
 
 
 class Kept(NamedTuple):
@@ -43,6 +45,7 @@ class RegionFile:
         self.index: dict[bytes, dict[int, Kept]] = {}
         self.is_damaged = False
         self.used: dict[tuple[bytes, int], Kept] = {}
+        self._keeps = True
         self._file = self._open()
         if self._file >= 0:
             self._scan()
@@ -96,10 +99,11 @@ class RegionFile:
     def keep(self, digest: bytes, entry: int, instructions: int, code: bytes) -> None:
         """Append a region; one that cannot be is not."""
         record = pack(digest, entry, instructions, code)
-        if self._file < 0 or len(record) > LARGEST:
+        if self._file < 0 or not self._keeps or len(record) > LARGEST:
             return
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            if not self._lock():
+                return
             try:
                 size = os.fstat(self._file).st_size
                 if self.is_damaged or size + len(record) > LIMIT:
@@ -111,6 +115,21 @@ class RegionFile:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
         except OSError:
             return
+
+    def _lock(self) -> bool:
+        """Lock out other writers; False, from now on, if one of them does not end.
+
+        It may have been stopped (SIGSTOP), and our caller has a guest that waits.
+        """
+        for _ in range(TRIES):
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.001)
+            else:
+                return True
+        self._keeps = False
+        return False
 
     def _in_use(self) -> bytes:
         """The records that this process has used, as long as they are half of the limit at most."""

@@ -20,6 +20,8 @@ SUITE = "trixie"
 DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 OVERRIDE = "give a Debian mirror with --mirror URL and its keys with --keyring FILE"
 
+NO_SPACE = "apt: no space left on the device; free some, or set AUBERGE_CACHE_DIR"
+
 Moved = Callable[[int, int], None]
 """Hears how much of a step is done, and out of how much."""
 
@@ -190,6 +192,9 @@ class Apt:
             self._run(["apt-get", "download", *(package.name for package in missing)], moved)
         for package in missing:
             if not _is_intact(package):
+                # apt does not always say so
+                if shutil.disk_usage(self.directory).free < package.size:
+                    raise Refusal(NO_SPACE)
                 raise Refusal(f"{package.path}: not what the index says; build again")
 
     def forget(self) -> None:
@@ -336,11 +341,13 @@ def explain(archive: Archive, errors: str) -> str:
             " try again later, or another mirror with --mirror URL"
         )
     if has(r"No space left"):
-        return "apt: no space left on the device; free some, or set AUBERGE_CACHE_DIR"
+        return NO_SPACE
     if has(
         r"resolv|[Cc]onnect|Network is unreachable|No route to host|timed out|Temporary failure"
     ):
         return f"{archive.uri}: cannot be reached; go online to build the image, or check the proxy"
+    if has(r"Undetermined Error|Error reading from server|closed the connection"):
+        return f"{archive.uri}: stopped in the middle; build again, what was fetched is kept"
     if has(r"Release' does not|404|File not found|does ?n.t have (a|the) "):
         return f"{archive.uri}: has no {SUITE}; {OVERRIDE}"
     if absent := re.search(r"Unable to locate package (\S+)", errors):

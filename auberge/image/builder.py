@@ -117,6 +117,7 @@ def _make(
 ) -> None:
     """Turn fetched packages into an image, then put it into its place in one step."""
     built = store.building_directory(image)
+    digest = recipe.digest()
     try:
         made = recipe.make(sources.chosen, built, sources.apt.directory, computer, progress)
     except BaseException:
@@ -128,7 +129,7 @@ def _make(
         arch=image.arch,
         suite=SUITE,
         kernel_version=made.kernel_version,
-        recipe=recipe.digest(),
+        recipe=digest,
         packages=sources.entries,
         files={name: _describe(os.path.join(built, name)) for name in made.files},
     )

@@ -179,7 +179,7 @@ class Debian:
             write_initramfs(file, kernel, INSTALLER, program, debian_files.INSTALL, files)
         disk = os.path.join(directory, DISK)
         linux_image = os.path.join(directory, KERNEL)
-        checkpoints = Checkpoints(os.path.join(kept, "checkpoints"), inputs(packages, installer))
+        checkpoints = Checkpoints(os.path.join(kept, "checkpoints"), inputs(packages, steps))
         if not (done := checkpoints.restore(disk)):
             with open(disk, "wb") as file:
                 file.write(one_partition(DISK_SIZE))
@@ -271,10 +271,13 @@ def steps_in(chosen: Chosen) -> list[Sequence[str]]:
     return [chosen.groups[str(number)] for number in numbers if str(number) in chosen.groups]
 
 
-def inputs(packages: Sequence[Package], installer: str) -> str:
-    """A digest of all that decides what the disk holds after each step."""
-    digest = hashlib.sha256("".join(package.sha256 for package in packages).encode())
-    digest.update(read(installer))
+def inputs(packages: Sequence[Package], steps: Sequence[Sequence[str]]) -> str:
+    """A digest of all that decides what the disk holds after each step but the last."""
+    digest = hashlib.sha256(debian_files.INSTALL.encode())
+    for package in packages:
+        digest.update(package.sha256.encode())
+    for step in steps:
+        digest.update(" ".join(["", *step, "\n"]).encode())
     return digest.hexdigest()
 
 

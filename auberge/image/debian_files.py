@@ -114,10 +114,10 @@ wait $indexing
 chroot $root /usr/bin/dpkg --audit > /audit
 if [ -s /audit ]; then cat /audit; false; fi
 chroot $root /usr/bin/passwd -d root
-cp -a /etc/after/. $root
+cp -R /etc/after/. $root
 chmod 755 $root/etc/systemd/system-generators/*
 release=$(ls $root/usr/lib/modules)
-cp /mnt/initrd.img $root/boot/initrd.img-$release
+cat /mnt/initrd.img > $root/boot/initrd.img-$release
 ln -s boot/initrd.img-$release $root/initrd.img
 rm $root/usr/sbin/policy-rc.d
 for unit in $(cat /etc/masked); do

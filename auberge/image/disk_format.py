@@ -40,6 +40,8 @@ def image_format(path: str, head: bytes, wish: str | None = None) -> str:
             f"{path}: looks like {seen} inside, which its name does not say;"
             f" add ',format={seen}', or ',format=raw' if these are a guest's bytes"
         )
+    if seen != RAW:
+        raise Refusal(f"{path}: is {seen} inside, not {named}; add ',format={seen}' if you agree")
     raise Refusal(f"{path}: is not {named} inside; add ',format=raw' if it is a raw disk")
 
 

@@ -22,6 +22,7 @@ Read = Callable[[int, int], bytes]
 """At an offset, so many bytes, or fewer where the file ends."""
 
 _QCOW2 = Struct(">4sIQIIQIIQQIIQ QQQII B")
+_LONGEST_NAME = 1023
 _QCOW2_V2_SIZE = 72
 _QCOW2_V3_SIZE = 104
 _DIRTY, _CORRUPT, _DATA_FILE, _COMPRESSION, _EXTENDED_L2 = (1 << bit for bit in range(5))
@@ -100,16 +101,20 @@ def unsupported(path: str, what: str) -> Refusal:
     )
 
 
-def elsewhere(path: str) -> Refusal:
-    """For a disk whose other half is in a file that its user has not named."""
-    return unsupported(path, "is a difference to another file, and only files you name are read")
+def elsewhere(path: str, name: bytes = b"") -> Refusal:
+    """For a disk whose other half is in a file, called `name`, that its user has not named."""
+    called = f", {name.decode(errors='replace')!r}" if name else ""
+    return Refusal(
+        f"{path}: is a difference to another file{called}, and only files you name are read;"
+        f" if you trust it, make one disk of both with 'qemu-img convert -O raw {path} disk.img'"
+    )
 
 
 def check_qcow2(path: str, read: Read) -> Shape:
     """The header of a qcow2 image; raises Refusal."""
     raw = read(0, _QCOW2.size).ljust(_QCOW2.size, b"\0")
     (
-        _, version, backing, _, cluster_bits, size, encrypted, l1_size, _, _, _, _, _,
+        _, version, backing, backing_size, cluster_bits, size, encrypted, l1_size, _, _, _, _, _,
         incompatible, _, _, _, header_size, compression,
     ) = _QCOW2.unpack(raw)  # fmt: skip
     if version not in (2, 3):
@@ -118,10 +123,8 @@ def check_qcow2(path: str, read: Read) -> Shape:
         raise unsupported(path, "is qcow2 of version 2 with extensions")
     if version == 3 and header_size < _QCOW2_V3_SIZE:
         raise damaged(path, f"a header of {header_size} bytes")
-    if backing:
-        raise elsewhere(path)
-    if incompatible & _DATA_FILE:
-        raise unsupported(path, "has its data in another file, and only files you name are read")
+    if backing or incompatible & _DATA_FILE:
+        raise elsewhere(path, read(backing, min(backing_size, _LONGEST_NAME)) if backing else b"")
     if encrypted:
         raise unsupported(path, "is encrypted")
     if incompatible & _CORRUPT:
@@ -134,7 +137,7 @@ def check_qcow2(path: str, read: Read) -> Shape:
         raise unsupported(path, f"uses compression {compression}; zlib and zstd are read")
     if not 9 <= cluster_bits <= 21:
         raise damaged(path, f"clusters of 2^{cluster_bits} bytes")
-    _check_size(path, size)
+    check_size(path, size)
     tables = -(-size >> 2 * cluster_bits - 3)
     if not tables <= l1_size <= MOST_TABLE // 8:
         raise damaged(path, f"{l1_size} level 1 entries for {size} bytes")
@@ -154,7 +157,7 @@ def check_vmdk_extent(path: str, read: Read, file_size: int) -> Grains:
     grain = fields.grain
     if grain & grain - 1 or not 8 <= grain <= (128 if compressed else 2048):
         raise damaged(path, f"grains of {grain} sectors")
-    _check_size(path, fields.capacity * SECTOR)
+    check_size(path, fields.capacity * SECTOR)
     if fields.capacity > grain * _VMDK_ENTRIES * (MOST_TABLE // 4):
         raise damaged(path, f"{fields.capacity} sectors in grains of {grain}")
     if fields.descriptor_size * SECTOR > MOST_DESCRIPTOR:
@@ -200,7 +203,7 @@ def check_vdi(path: str, read: Read) -> Shape:
         raise elsewhere(path)
     if block != VDI_BLOCK or extra:
         raise unsupported(path, f"has blocks of {block} + {extra} bytes; 1 MiB is what is read")
-    _check_size(path, size)
+    check_size(path, size)
     if not -(-size // block) <= blocks <= MOST_TABLE // 4:
         raise damaged(path, f"{blocks} blocks for {size} bytes")
     return Shape(size, block)
@@ -246,7 +249,7 @@ def _check_vhdx(path: str, read: Read) -> Shape:
         raise elsewhere(path)
     if block & block - 1 or not _MIB <= block <= 256 * _MIB or sector not in (512, 4096):
         raise damaged(path, f"blocks of {block} bytes, sectors of {sector}")
-    _check_size(path, size)
+    check_size(path, size)
     return Shape(size, _KIB64)
 
 
@@ -262,6 +265,7 @@ def _vhdx_items(path: str, read: Read, at: int) -> dict[bytes, int]:
     return items
 
 
-def _check_size(path: str, size: int) -> None:
+def check_size(path: str, size: int) -> None:
+    """A disk's size; raises Refusal for what no disk has."""
     if not size or size % SECTOR or size >= 1 << 56:
         raise damaged(path, f"a disk of {size} bytes")

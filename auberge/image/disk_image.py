@@ -19,6 +19,7 @@ from auberge.image.disk_header import (
     SECTOR,
     Shape,
     check_qcow2,
+    check_size,
     check_vdi,
     check_vhdx,
     check_vmdk_descriptor,
@@ -207,7 +208,10 @@ def _qcow2(path: str, file: ImageFile) -> Extent:
     shape = check_qcow2(path, file.read_at)
     from dissect.hypervisor.disk import qcow2
 
-    image = qcow2.QCow2(file)
+    try:
+        image = qcow2.QCow2(file)
+    except RuntimeError:  # what it says without zstd, which the extra brings along
+        raise ImportError from None
     # The library's own cache has 128 tables, whatever their size; an entry takes 40 bytes in it.
     image.l2_table = lru_cache(max(2, TABLES // (5 * image.cluster_size)))(
         partial(qcow2.L2Table, image)
@@ -254,7 +258,8 @@ def _vmdk_sparse(path: str, file: ImageFile, size: int | None) -> Extent:
         data: bytes = disk.read_sectors(offset // SECTOR, -(-size // SECTOR))
         return data
 
-    return Extent(Shape(size or grains.size, max(grains.grain, 1 << 16)), read)
+    size = grains.size if size is None else size
+    return Extent(Shape(size, max(grains.grain, 1 << 16)), read)
 
 
 def _vmdk_described(
@@ -292,6 +297,7 @@ def _vmdk_described(
             extents.append(_vmdk_flat(place, file, size, int(each.start_sector or 0) * SECTOR))
     if not extents or not all(extent.shape.size for extent in extents):
         raise damaged(path, "no extents, or an empty one")
+    check_size(path, sum(extent.shape.size for extent in extents))
     return extents
 
 
@@ -317,8 +323,8 @@ def _is_own(descriptor: str, name: str) -> bool:
 
 def _said(failure: Exception) -> str:
     """An exception of the library in a few words, safe to print."""
-    text = " ".join(str(failure).split())
-    return f"{type(failure).__name__}: {text.encode('ascii', 'replace').decode()[:80]}"
+    text = "".join(letter if letter.isprintable() else "?" for letter in str(failure)[:80])
+    return f"{type(failure).__name__}: {text}"
 
 
 def _close(files: Sequence[ImageFile]) -> None:

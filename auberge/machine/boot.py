@@ -14,10 +14,10 @@ REACH = 512 << 20
 """How far from the beginning of RAM initrd and device tree go: `mem=` may cut off the rest."""
 
 ROOM = 16 << 10
-"""Bytes at the end of the device tree: boot loaders add nodes to it in place.
+"""Bytes kept behind the device tree: firmware makes it larger in place, to add nodes to it."""
 
-U-Boot takes 12 KiB for that (CONFIG_SYS_FDT_PAD), and overwrites itself if they are not there.
-"""
+SLACK = 16 << 10
+"""Bytes at its end, its own already: U-Boot takes 12 KiB (CONFIG_SYS_FDT_PAD) of its copy so."""
 
 
 class Places(NamedTuple):

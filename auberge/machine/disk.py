@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, Protocol
 from auberge.image.disk_format import FORMATS, HEAD_SIZE, RAW, image_format
 from auberge.machine.host_file import HostFile
 from auberge.machine.overlay import (
+    LARGEST,
     Base,
     Overlay,
     file_size,
@@ -102,6 +103,11 @@ def open_disk(path: str, mode: Mode = "overlay", format: str | None = None) -> D
     if mode == "ro":
         return ReadOnly(disk)
     try:
+        if disk.size > LARGEST:
+            raise Refusal(
+                f"{path}: {disk.size} bytes are too many to be written beside; name the disk with"
+                " ',ro', or ',rw' if it is raw"
+            )
         return _open_overlay(path, original) if mode == "overlay" else _open_temporary(disk)
     except BaseException:
         disk.close()

@@ -14,7 +14,7 @@ from auberge.engine.clock import NANOSECONDS, Clock, HostClock, InstructionClock
 from auberge.engine.exits import Watch, Watchpoint
 from auberge.machine import fdt
 from auberge.machine.bell import Bell
-from auberge.machine.boot import ROOM, Places, place
+from auberge.machine.boot import SLACK, Places, place
 from auberge.machine.bus import Bus, Region
 from auberge.machine.console import Console
 from auberge.machine.device import Device, Line
@@ -91,6 +91,7 @@ class Machine:
     `run` belongs to one thread at a time; `pause`, `console.feed` and `resize` are for any. Each
     hart runs on a host thread of its own while `run` lasts, and `run` itself only waits and keeps
     house, so that Python's signal handlers, which belong to the main thread, run when signals come.
+    Locks are taken in one order (docs/design.md, "Harts").
     """
 
     def __init__(
@@ -211,7 +212,8 @@ class Machine:
     def _set_paces(self, kernel: Kernel) -> None:
         paces: list[Pace] = []
         if isinstance(self._clock, InstructionClock):
-            paces.append(InstructionAlarm(self._clock, self._now_ns, self.board.rtc))
+            rtc = self.board.rtc
+            paces.append(InstructionAlarm(self._clock, self._now_ns, rtc, self.lock))
         if kernel.tohost is not None:
             paces.append(Tohost(self.ram, kernel.tohost, self.end))
         if paces:
@@ -222,14 +224,14 @@ class Machine:
         configuration, ram = self.configuration, self.ram
         seed = self._outside.entropy(SEED_SIZE)
         # Its size does not depend on where things are: addresses are of fixed size.
-        size = len(self._tree(Places(0, 0, initrd_size), seed))
+        size = len(self._tree(Places(0, 0, initrd_size), seed)) + SLACK
         places = place(programs[-1], initrd_size, size, ram.base, ram.size)
         self.device_tree = self._tree(places, seed)
         for program in programs:
             program.load(ram)
         if configuration.initrd:
             read_file(configuration.initrd, ram, places.initrd, initrd_size)
-        ram.write(places.device_tree, fdt.with_room(self.device_tree, ROOM))
+        ram.write(places.device_tree, fdt.with_room(self.device_tree, SLACK))
         for vcpu in self.vcpus:
             vcpu.hart["pc"] = programs[0].entry
             # boot.rst, "Register state": hartid and the device tree's address
@@ -265,6 +267,8 @@ class Machine:
         ends the run too, if it does not go `through_resets`.
         """
         if not self._running.acquire(blocking=False):
+            if self._off is not None:  # it is being closed
+                return self._off
             raise RuntimeError("the machine is running already, in another thread")
         try:
             deadline = None if timeout is None else time.monotonic() + timeout
@@ -276,7 +280,8 @@ class Machine:
                 self._watch(until, self.console.position if position is None else position)
             while True:
                 self._visits.begin()
-                outcome = self._run_once(deadline)
+                with self._visits.awaited():
+                    outcome = self._run_once(deadline)
                 if isinstance(outcome, Reset):
                     self._build_again()
                     if not through_resets:
@@ -420,12 +425,18 @@ class Machine:
 
         For any thread but that of a hook. No access to a device is left half done.
         """
+        self.check_outside()
         with self._visits.visit():
             self.check_open()
             for vcpu in self.vcpus:
                 while vcpu.hart["answered"]:
                     vcpu.execute(self, 1)
             yield
+
+    def check_outside(self) -> None:
+        """Raise RuntimeError in a hook, where who waits for all harts would wait for ever."""
+        if self._hooks.inside is not None:
+            raise RuntimeError("not in a hook, whose hart it would wait for; call pause() there")
 
     def check_open(self) -> None:
         """Raise RuntimeError if there is no memory any more."""
@@ -525,7 +536,8 @@ class Machine:
         def guarded() -> None:
             try:
                 if halts == self._halts:  # see `_halt`
-                    work()
+                    with self._visits.awaited():
+                        work()
             except BaseException as failure:  # to be raised by `run`, in the thread that called it
                 self._fail(failure)
 

@@ -15,6 +15,8 @@ from auberge.machine.host_file import HostFile, pieces
 BLOCK = 4096
 HEADER_SIZE = 4096
 DATA_ALIGNMENT = 0x10000
+LARGEST = 8 << 40
+"""Bytes of a disk that can have an overlay, whose map is in memory: 256 MiB for that many."""
 
 _MAGIC = b"auberge overlay\n"
 _HEADER = Struct("<16sIIQq8s")

@@ -1,6 +1,7 @@
 """What is looked at while a hart runs, because no exit of its engine tells of it."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from auberge.engine.clock import NANOSECONDS, InstructionClock
@@ -60,7 +61,7 @@ class Tohost:
 
 
 class InstructionAlarm:
-    """Ticks an alarm at its instruction, when instructions are the clock.
+    """Ticks an alarm at its instruction, when instructions are the clock; under `lock`.
 
     An alarm may be due and stay silent: a guest can have set it to a time that its clock, which
     wraps, has left behind.
@@ -69,8 +70,14 @@ class InstructionAlarm:
     LATER = 1 << 16
     """Instructions until such an alarm is looked at again."""
 
-    def __init__(self, clock: InstructionClock, now_ns: Callable[[], int], alarm: Alarm) -> None:
-        self._clock, self._now_ns, self._alarm = clock, now_ns, alarm
+    def __init__(
+        self,
+        clock: InstructionClock,
+        now_ns: Callable[[], int],
+        alarm: Alarm,
+        lock: AbstractContextManager[object],
+    ) -> None:
+        self._clock, self._now_ns, self._alarm, self._lock = clock, now_ns, alarm, lock
 
     def _ticks(self) -> int | None:
         """Until the alarm; not negative."""
@@ -89,13 +96,17 @@ class InstructionAlarm:
     def look(self) -> None:
         """As `Pace`."""
         if self._ticks() == 0:
+            self._tick()
+
+    def _tick(self) -> None:
+        with self._lock:  # what is typed is delivered by another thread, and interrupts too
             self._alarm.tick()
 
     def wake(self, deadline: int | None) -> int | None:
         """As `Pace`."""
         ticks = self._ticks()
         if ticks == 0:
-            self._alarm.tick()
+            self._tick()
             return deadline if self._ticks() == 0 else self._clock.ticks()
         if ticks is None:
             return deadline

@@ -185,8 +185,10 @@ class Sbi:
         """Flush the harts of a mask, and return when all have.
 
         This cannot deadlock. The calling hart is outside `run` and holds no lock, so nobody has to
-        wait for it (`Vcpu.flushed`); a target inside `run` serves the request at its next check,
-        which needs nothing of us, or leaves `run`, after which it is not waited for any more.
+        wait for it (`Vcpu.flushed`), be it that they fence each other; a target inside `run` serves
+        the request at its next check, which needs nothing of us, or leaves `run`, by an exit or by
+        an exception, after which it is not waited for any more. No wake-up can be lost: none is
+        needed, since who sleeps is outside `run`.
         """
         targets = self._harts(a[0], a[1])
         if targets is None:

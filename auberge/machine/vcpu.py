@@ -192,7 +192,7 @@ class Vcpu:
         hart["pc"], hart["priv"], hart["satp"] = pc, 1, 0
         hart["mstatus"] &= ~2  # SIE
         hart.x[10], hart.x[11] = self.hartid, opaque
-        # What it remembers is of before it stopped: fences passed it by, or need not be.
+        # What it remembers is from before it stopped, since when others may have changed all that.
         hart.request("sfence")
         hart.request("fence_i")
 

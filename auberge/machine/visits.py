@@ -17,6 +17,7 @@ class Visits:
         self._changed = threading.Condition()
         self._still = True
         self._visitor: int | None = None
+        self._awaited: set[int] = set()
         self.wanted = False
         """Whether someone waits until the harts stand still, or looks at them."""
 
@@ -31,6 +32,11 @@ class Visits:
         if self.here:
             yield
             return
+        if threading.get_ident() in self._awaited:
+            raise RuntimeError(
+                "what a running machine calls cannot look at it: it would wait for itself;"
+                " look from another thread, from a hook, or after the run"
+            )
         with self._turn:
             try:
                 with self._changed:
@@ -57,6 +63,15 @@ class Visits:
         with self._changed:
             self._changed.wait_for(lambda: not self.wanted)
             self._still = False
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """A context in which the calling thread, of the run or of a hart, lets visitors wait."""
+        self._awaited.add(threading.get_ident())
+        try:
+            yield
+        finally:
+            self._awaited.discard(threading.get_ident())
 
     def end(self) -> None:
         """No hart executes any more."""

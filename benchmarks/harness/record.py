@@ -42,6 +42,7 @@ indirect jumps, traps and new processes faster. A device access, served by Pytho
 
 ABOUT = {
     "boot": "Boot: `auberge boot tiny`, the same kernel and initramfs in QEMU with its firmware",
+    "debian": "`auberge boot debian` to its login, the same disk in QEMU with its firmware",
     "start": "Before the first guest instruction",
     "interpreter": "The native interpreter: S-mode, Sv39, timer, interrupts and budget on",
     "reference": "The reference",
@@ -50,6 +51,7 @@ ABOUT = {
     "harts": "Two harts, each doing what one did alone",
     "kernel": "Computing in machine mode, as whole processes less their start",
     "userland": "Commands in the booted guest",
+    "disk": "A disk read from its beginning to its end by `dd bs=1M`, by the clock",
     "network": "TCP between a guest and this host's loopback, by the clock",
 }
 

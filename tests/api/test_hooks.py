@@ -225,6 +225,31 @@ def test_a_reset_keeps_hooks(tmp_path):
         assert hook.calls == 4
 
 
+def test_what_a_hook_cannot_do(guest):
+    errors = []
+
+    @guest.at(FUNCTION)
+    def tries(hart):
+        for attempt in (guest.run, guest.close, guest.stopped().__enter__):
+            with pytest.raises(RuntimeError) as error:
+                attempt()
+            errors.append(str(error.value))
+        guest.pause()
+
+    assert guest.run(timeout=20) == auberge.Paused()
+    waits = "not in a hook, whose hart it would wait for; call pause() there"
+    assert errors == ["the machine is running already, in another thread", waits, waits]
+
+
+def test_a_measured_machine_has_hooks(tmp_path):
+    kernel = tmp_path / "kernel"
+    kernel.write_bytes(elf([(BASE, BUILT.code, len(BUILT.code) + 4096)]))
+    with auberge.Machine.virt(kernel, memory="4M", console=print, measured=True) as guest:
+        hook = guest.hook(FUNCTION, lambda hart: guest.pause() if hook.calls == 9 else None)
+        assert guest.run(timeout=20) == auberge.Paused()
+        assert guest.statistics().exits["Breakpoint"] == 9
+
+
 def test_addresses_where_no_instruction_can_be(guest):
     for address in (-2, 1, 1 << 64):
         with pytest.raises(ValueError) as error:

@@ -1,13 +1,16 @@
 """The network of `Machine.virt` and of `auberge boot`: defaults, ports, and what is refused."""
 
 import argparse
+import os
 import socket
+import threading
 
 import pytest
 
 import auberge
 from auberge.cli import boot
 from auberge.cli.main import main
+from auberge.machine.virt import VIRTIO, VIRTIO_STEP
 from tests.cli.guests import hello, write_elf
 
 
@@ -19,7 +22,14 @@ def kernel(tmp_path):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"net": "tap"}, "net: 'tap' is no network; choose from none, user, user,host-loopback"),
+        *(
+            (
+                {"net": net},
+                f"net: {net!r} is no network; choose none or user; after user, with commas,"
+                " host-loopback and one of passt and builtin are possible",
+            )
+            for net in ("tap", "", "user,", "user,tap", "none,passt", "user,passt,builtin")
+        ),
         ({"net": "user", "icount": True},
          "icount: a network cannot be repeated exactly; use net none"),
         ({"ports": ["80:80"]},
@@ -41,6 +51,46 @@ def test_a_library_has_no_network_unless_told(kernel):
         assert machine.ports == []
         assert machine.run(timeout=60) == auberge.PoweredOff(0)
         assert machine.statistics().network == {}
+
+
+def test_none_is_none(kernel, monkeypatch):
+    """No device in the tree, no descriptor, no thread: that of a machine with one is told apart."""
+    start = threading.Thread.start
+    threads = []
+    monkeypatch.setattr(
+        threading.Thread, "start", lambda self: threads.append(self.name) or start(self)
+    )
+
+    def differences(net):
+        before = descriptors()
+        threads.clear()
+        with auberge.Machine.virt(kernel, console=lambda data: None, net=net) as machine:
+            machine.run(timeout=60)
+            links = [os.readlink(f"/proc/self/fd/{fd}") for fd in descriptors() - before]
+            ids = [device_id(machine, slot) for slot in range(8)]
+        return ids.count(1), any(":[" in link for link in links), [*threads]
+
+    cards, sockets, threads = differences("none")
+    assert (cards, sockets, "service" in threads) == (0, False, False)
+    cards, sockets, threads = differences("user")
+    assert (cards, sockets, "service" in threads) == (1, True, True)
+
+
+def descriptors():
+    """The numbers of those that are open."""
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            os.readlink(f"/proc/self/fd/{fd}")
+        except FileNotFoundError:  # the one that listed
+            continue
+        found.add(fd)
+    return found
+
+
+def device_id(machine, slot):
+    """DeviceID of a virtio transport (virtio 1.2, 4.2.2)."""
+    return machine._machine.bus.read(VIRTIO + slot * VIRTIO_STEP + 8, 4)
 
 
 def test_ports_are_given_back(kernel):

@@ -4,10 +4,12 @@ A status is the guest's; or 128 and the number of a signal that was sent, be it 
 or, before and after the guest runs, that the kernel ended us.
 """
 
+import fcntl
 import os
 import random
 import select
 import signal
+import struct
 import subprocess
 import sys
 import termios
@@ -16,6 +18,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from tests.cli.guests import FLOOD, write_elf
 
 REPOSITORY = str(Path(__file__).parents[2])
 HARMLESS = (signal.SIGWINCH, signal.SIGCONT, signal.SIGTSTP)
@@ -96,7 +100,67 @@ def test_signals_that_end_nothing(cpus):
     assert b"guest says:" in boot.printed and b"riscv64 GNU/Linux" in boot.printed
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("keys", [b"\x01x", b"\x01hhh\x01h\x01x"], ids=["leave", "help"])
+def test_leaving_a_guest_whose_output_nobody_reads(tmp_path, keys):
+    ours, theirs = os.openpty()
+    kernel = write_elf(tmp_path / "k", FLOOD)
+    boot = subprocess.Popen(
+        [sys.executable, "-m", "auberge.cli.main", "boot", "--kernel", kernel],
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=REPOSITORY,
+        start_new_session=True,
+    )
+    looks = [0]
+    while not looks[-1] or len(set(looks[-20:])) > 1:  # until the pipe takes no more
+        time.sleep(0.02)
+        looks += struct.unpack("i", fcntl.ioctl(boot.stdout, termios.FIONREAD, bytes(4)))
+    os.write(ours, keys)
+    try:
+        assert boot.wait(20) == 0
+        assert boot.stderr.read() == b""
+    finally:
+        boot.kill()
+        boot.communicate()
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_a_pipe_full_of_signals_does_not_keep_the_terminal():
+    """More signals than the pipe has room for, while the thread that hears them is busy."""
+    done = subprocess.run(
+        [sys.executable, "-c", STORMED],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd=REPOSITORY,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"over\n", b"")
+
+
+STORMED = """
+import os, signal, threading, time
+from auberge.cli.terminal import Guest, Terminal
+
+busy, free = threading.Event(), threading.Event()
+class Slow(Terminal):
+    def _hear(self, number):
+        if not busy.is_set():
+            busy.set()
+            free.wait()
+
+with Slow().serving(Guest(lambda data: None, lambda: 0, lambda *size: None, lambda: None)):
+    signal.raise_signal(signal.SIGWINCH)
+    busy.wait()
+    for _ in range(70_000):
+        signal.raise_signal(signal.SIGWINCH)
+    threading.Timer(0.1, free.set).start()
+print("over")
+"""
+
+
+@pytest.mark.parametrize("seed", range(6))
 def test_signals_of_all_kinds(seed):
     """The first one of `ENDS` leaves the guest, a second one ends a guest that does not."""
     r = random.Random(seed)

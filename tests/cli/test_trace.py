@@ -1,6 +1,7 @@
 """`auberge trace`: each instruction of a hart, from a place, with what it changes; and refusals."""
 
 import json
+import os
 import shutil
 import subprocess
 
@@ -191,6 +192,24 @@ def test_a_reset_ends_it(tmp_path, capsys):
 def test_refusals(loop, capsys, words, line):
     assert main(["trace", *MEMORY, "--kernel", loop, *words]) == 125
     assert capsys.readouterr().err == f"auberge: {line.format(kernel=loop)}\n"
+
+
+NOTHING = "boot: nothing to boot; name an IMAGE, as tiny, or give --kernel FILE"
+
+
+@pytest.mark.parametrize("command", ["trace", "compare"])
+def test_nothing_to_run(capsys, command):
+    assert main([command]) == 125
+    assert capsys.readouterr().err.startswith(f"auberge: {NOTHING}")
+
+
+@pytest.mark.slow
+def test_a_firmware(capsys):
+    firmware = "/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_jump.elf"
+    if not os.path.exists(firmware):
+        pytest.skip("no OpenSBI: apt install opensbi")
+    lines, _ = traced(capsys, "--firmware", firmware, "--insns", "500", "--memory", "64M")
+    assert any(line.startswith("0 M 0x0000000080000000 ") for line in lines[:2])
 
 
 QEMU = shutil.which("qemu-system-riscv64")

@@ -1,8 +1,10 @@
 """Regions kept on disk: whatever happened to the file, what comes out of it is what went in."""
 
+import fcntl
 import multiprocessing
 import os
 import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -130,6 +132,20 @@ def test_several_processes_write_at_once(tmp_path: Path) -> None:
         for n in range(50):
             digest = writer.to_bytes(8, "little") + n.to_bytes(8, "little")
             assert file.regions(digest) == [(2 * writer, n, bytes([writer, n]) * 300)]
+
+
+def test_a_writer_that_was_stopped_stops_nobody_else(tmp_path: Path) -> None:
+    stopped = os.open(tmp_path / "regions", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(stopped, fcntl.LOCK_EX)
+    file = RegionFile(str(tmp_path / "regions"))
+    keeping = threading.Thread(target=filled, args=(tmp_path / "regions",), daemon=True)
+    keeping.start()
+    keeping.join(10)
+    assert not keeping.is_alive()
+    file.keep(PAGES[0], 0, 1, b"code")
+    os.close(stopped)
+    file.keep(PAGES[0], 0, 1, b"code")  # it does not try again
+    assert os.path.getsize(tmp_path / "regions") == 0
 
 
 def test_a_folder_that_cannot_be_written_is_no_reason_to_fail(tmp_path: Path) -> None:

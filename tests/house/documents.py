@@ -46,12 +46,14 @@ def copy_repository(place: Path) -> None:
 def environment(place: Path) -> dict[str, str]:
     """What a reader has after `make venv`: auberge on PATH, here the copy in `place`."""
     tools = os.path.dirname(sys.executable)
+    (place / "run").mkdir(mode=0o700, exist_ok=True)
     return {
         **os.environ,
         "PATH": f"{tools}:{os.environ['PATH']}",
         "PYTHONPATH": str(place),
         "PYTHONDONTWRITEBYTECODE": "1",
         "NO_COLOR": "1",
+        "XDG_RUNTIME_DIR": str(place / "run"),
         "PYTEST_ADDOPTS": "-n0 -p no:cacheprovider",
     }
 

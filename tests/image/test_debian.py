@@ -169,6 +169,19 @@ class TestBuild:
         store.verify(image)
         assert os.listdir(cache / "apt") == []
 
+    def test_where_the_guest_finds_packages_later_is_no_other_installation(
+        self, packages, monkeypatch
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            build_with(packages, interrupted(Guest(b"auberge: checkpoint 3\r\n")))
+        monkeypatch.setattr(debian, "host_proxies", lambda: [("http", "http://proxy.example.org")])
+        guest = Guest(b"auberge: done\r\n")
+        build_with(packages, guest)
+        assert guest.job.append.endswith("auberge.step=3")
+        assert guest.files["etc/after/etc/apt/apt.conf.d/50proxy"] == (
+            b'Acquire::http::Proxy "http://proxy.example.org";\n'
+        )
+
     def test_a_checkpoint_of_other_packages_is_not_used(self, packages):
         stopped = Guest(b"auberge: checkpoint 1\r\n")
         with pytest.raises(KeyboardInterrupt):

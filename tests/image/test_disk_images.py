@@ -110,6 +110,14 @@ def test_a_name_that_lies_is_refused(name, wish):
     )
 
 
+def test_a_name_of_another_format_is_refused():
+    with pytest.raises(Refusal) as told:
+        image_format("disk.vdi", HEADS["qcow2"])
+    assert str(told.value) == (
+        "disk.vdi: is qcow2 inside, not vdi; add ',format=qcow2' if you agree"
+    )
+
+
 def test_an_unknown_format_is_refused():
     with pytest.raises(Refusal) as told:
         image_format("disk", b"", "qed")

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from auberge.machine.disk import open_disk
-from tests.image.disks import DISK, SIZE, make
+from tests.image.disks import DISK, SIZE, make, needs_qemu_img
 from tests.machine.test_disk import read, refusal, write
 
 
@@ -89,6 +89,22 @@ def test_an_overlay_is_for_one_format(tmp_path):
         f"{path}: is raw now, and was qcow2 when its overlay was made; write {path},format=qcow2, "
         f"or delete {path}.overlay to begin again"
     )
+
+
+def test_a_disk_too_large_for_an_overlay(tmp_path):
+    """A few bytes can say that they are a huge disk; the map of its overlay would be in memory."""
+    needs_qemu_img()
+    path = tmp_path / "huge.vmdk"
+    path.write_text(f"# Disk DescriptorFile\nparentCID=ffffffff\nRW {1 << 35} ZERO\n")
+    for mode in ("overlay", "temporary"):
+        assert refusal(path, mode) == (
+            f"{path}: {1 << 44} bytes are too many to be written beside; name the disk with ',ro', "
+            "or ',rw' if it is raw"
+        )
+    disk = open_disk(str(path), "ro")
+    assert read(disk, (1 << 44) - 512, 512) == bytes(512)
+    disk.close()
+    assert os.listdir(tmp_path) == ["huge.vmdk"]
 
 
 def test_an_extent_that_changed_is_noticed(tmp_path):

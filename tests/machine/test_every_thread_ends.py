@@ -5,8 +5,10 @@ import time
 
 import pytest
 
+from auberge.engine.clock import InstructionClock
 from auberge.engine.exits import Hypercall, Idle, MmioWrite, Spent
 from auberge.machine.outcome import Faulted, Paused, PoweredOff, TimedOut
+from auberge.machine.pace import InstructionAlarm
 from auberge.refusal import Refusal
 from tests.machine.fakes import FOREVER, machine, printing
 
@@ -275,3 +277,40 @@ def test_the_size_of_the_window_survives_a_reset(tmp_path):
     made.resize(100, 30)
     assert made.run() == PoweredOff(0)
     assert boots == [(100, 30)] * 2
+
+
+@pytest.mark.parametrize("size", [1, (1 << 16) + 1], ids=["caller", "hart"])
+def test_who_is_called_by_a_run_cannot_wait_for_its_harts(tmp_path, size):
+    """The sink is called by the thread of `run`, or by a hart's: it is told, and does not hang."""
+    told = []
+
+    def sink(data):
+        try:
+            with made.visit():
+                told.append("inside")
+        except RuntimeError as error:
+            told.append(str(error))
+
+    made, _ = machine(tmp_path, printing(bytes(size), [FOREVER]), sink=sink)
+    assert made.run(timeout=0.5) == TimedOut()
+    assert set(told) == {
+        "what a running machine calls cannot look at it: it would wait for itself;"
+        " look from another thread, from a hook, or after the run"
+    }
+
+
+def test_with_icount_the_alarm_rings_under_the_lock():
+    """Its interrupt goes through the PLIC, as does that of what another thread delivers."""
+    lock, held = threading.Lock(), []
+
+    class Due:
+        def deadline(self):
+            return 1
+
+        def tick(self):
+            held.append(lock.locked())
+
+    pace = InstructionAlarm(InstructionClock(), lambda: 2, Due(), lock)
+    pace.look()
+    pace.wake(None)
+    assert held == [True, True] and not lock.locked()

@@ -212,10 +212,11 @@ def test_all_harts_begin_in_it_and_in_machine_mode(tmp_path):
         hart = vcpu.hart
         assert (hart["pc"], hart["priv"], hart["hosted"], vcpu.status) == (BASE, 3, 0, STARTED)
         assert [hart.x[n] for n in (10, 11, 12)] == [number, tree, 0x1000]
-    # with room at its end: U-Boot adds 12 KiB in place
+    # with room at its end, into which U-Boot writes, and behind it, into which OpenSBI grows it
     magic, total = struct.unpack(">II", machine.ram.read(tree, 8))
     assert (magic, total) == (0xD00DFEED, len(machine.device_tree) + 16384)
     assert machine.ram.read(tree + len(machine.device_tree), 16384) == bytes(16384)
+    assert tree + total + 16384 <= BASE + SIZE
     assert machine.bus.read(0x1010, 8) == BASE + 2 * MIB
     machine.close()
 

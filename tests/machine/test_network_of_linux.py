@@ -11,7 +11,9 @@ import pytest
 
 import auberge
 from auberge.image import build
-from auberge.machine.net import user
+from auberge.machine.net import user, wall
+from auberge.machine.net.user import find_carrier
+from tests.machine.net.own import own_address
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 
@@ -57,8 +59,8 @@ class Resolver(socketserver.BaseRequestHandler):
 def serve():
     servers = []
 
-    def serve(kind, handler):
-        server = kind(("127.0.0.1", 0), handler)
+    def serve(kind, handler, address="127.0.0.1"):
+        server = kind((address, 0), handler)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
         return server.server_address[1]
@@ -106,7 +108,9 @@ def test_none_is_really_none(machine):
 def test_a_lease_a_name_and_a_page(machine, serve, monkeypatch):
     page = serve(http.server.ThreadingHTTPServer, Page)
     dns = serve(socketserver.UDPServer, Resolver)
-    monkeypatch.setattr(user.UserNetwork.__init__, "__defaults__", (lambda: ["127.0.0.1"], dns))
+    monkeypatch.setattr(
+        user.UserNetwork.__init__, "__defaults__", ("auto", lambda: ["127.0.0.1"], dns)
+    )
     computer = machine(
         "ip -4 addr show eth0; ip route; ping -c 2 10.0.2.2 | tail -2;"
         f" wget -q -O - http://some.name:{page}/ | md5sum",
@@ -121,6 +125,43 @@ def test_a_lease_a_name_and_a_page(machine, serve, monkeypatch):
     assert counted["received_bytes"] > len(BODY) and counted["dropped"] == 0
     lines = "\n".join(computer.statistics().lines())
     assert "network received_bytes" in lines and "network Python per packet" in lines
+
+
+@pytest.mark.parametrize("carrier", ["passt", "builtin"])
+def test_another_host(machine, serve, monkeypatch, carrier):
+    """This host stands for it, by another address than its loopback's: the wall is told so."""
+    address = own_address()
+    if address is None:
+        pytest.skip("this host has no address but its loopback's")
+    try:
+        process = find_carrier(carrier).process
+    except auberge.Refusal as refusal:
+        pytest.skip(str(refusal))
+    if process is not None:
+        process.close()
+    page = serve(http.server.ThreadingHTTPServer, Page, address)
+    monkeypatch.setattr(wall, "is_own", lambda name: False)
+    computer = machine(
+        f"for i in 1 2; do wget -q -O - http://{address}:{page}/ | md5sum; done",
+        net=f"user,{carrier}",
+    )
+    assert finish(computer).count(hashlib.md5(BODY).hexdigest()) == 2
+    assert computer.statistics().network["dropped"] == 0
+
+
+@pytest.mark.parametrize("carrier", ["passt", "builtin"])
+def test_the_hosts_own_address_is_out_of_reach(machine, serve, carrier):
+    address = own_address()
+    if address is None:
+        pytest.skip("this host has no address but its loopback's")
+    page = serve(http.server.ThreadingHTTPServer, Page, address)
+    try:
+        computer = machine(
+            f"wget -T 5 -O - http://{address}:{page}/ 2>&1 | tail -1", net=f"user,{carrier}"
+        )
+    except auberge.Refusal as refusal:
+        pytest.skip(str(refusal))
+    assert f"can't connect to remote host ({address}): Connection refused" in finish(computer)
 
 
 def test_the_host_is_out_of_reach(machine, serve):

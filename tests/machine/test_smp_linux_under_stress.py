@@ -1,11 +1,12 @@
 """Debian's stress-ng on Debian's kernel, on several harts: what it verifies holds; Linux complains
 of nothing. A dose; minutes of it by hand: `python -m tests.machine.test_smp_linux_under_stress 8
-SEED SECONDS`.
+SEED SECONDS ENGINE`.
 """
 
 import base64
 import io
 import sys
+import tempfile
 
 import pytest
 
@@ -36,7 +37,9 @@ echo @end
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280, method="thread")]
 
 
-def stress(cpus: int, seed: int, seconds: int, groups: tuple[str, ...], folder: str) -> str:
+def stress(
+    cpus: int, seed: int, seconds: int, engine: str, groups: tuple[str, ...], folder: str
+) -> str:
     """What the stressors said and what Linux complained of."""
     tiny = build("tiny", "riscv64")
     names = " ".join(f"'{group}'" for group in groups)
@@ -51,7 +54,13 @@ def stress(cpus: int, seed: int, seconds: int, groups: tuple[str, ...], folder: 
     word = base64.b64encode(b"sh /stress.sh").decode()
     append = f"console=ttyS0 quiet auberge.run={word}"
     with auberge.Machine.virt(
-        tiny.kernel, initrd, append, memory="1G", cpus=cpus, console=lambda data: None
+        tiny.kernel,
+        initrd,
+        append,
+        memory="1G",
+        cpus=cpus,
+        engine=engine,
+        console=lambda data: None,
     ) as machine:
         outcome = machine.run(timeout=60 + 20 * seconds * len(groups))
         assert outcome == auberge.PoweredOff(0), machine.console.output[-3000:]
@@ -62,7 +71,7 @@ def stress(cpus: int, seed: int, seconds: int, groups: tuple[str, ...], folder: 
 def test_what_stress_ng_verifies_holds(cpus, first, tmp_path):
     groups = GROUPS[first : first + 3]
     try:
-        output = stress(cpus, cpus, 4, groups, str(tmp_path))
+        output = stress(cpus, cpus, 3, "auto", groups, str(tmp_path))
     except auberge.Refusal as refusal:
         pytest.skip(str(refusal))
     said, _, complaints = output.partition("@complaints\n")
@@ -72,4 +81,6 @@ def test_what_stress_ng_verifies_holds(cpus, first, tmp_path):
 
 
 if __name__ == "__main__":
-    print(stress(*map(int, sys.argv[1:4]), GROUPS, "/tmp"))
+    harts, start, length = map(int, sys.argv[1:4])
+    with tempfile.TemporaryDirectory() as place:
+        print(stress(harts, start, length, sys.argv[4], GROUPS, place))

@@ -17,6 +17,7 @@ from tests.machine import smp_programs
 from tests.machine.elves import elf
 
 KERNEL = 0x8020_0000
+TWO_AND_FOUR = [(2, "interpreter"), (2, "translator"), (4, "interpreter")]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120, method="thread")]
 
 
@@ -81,15 +82,15 @@ def test_a_storm_of_calls_and_pauses(smp, harts):
 
 
 @pytest.mark.parametrize("offset", [0, 4094], ids=["inside", "across-pages"])
-@pytest.mark.parametrize("harts", [2, 4])
-def test_code_is_not_older_than_the_remote_fence(smp, harts, offset):
-    machine = smp(smp_programs.PATCH, harts, 2000, seed=1, offset=offset)
+@pytest.mark.parametrize(("harts", "engine"), TWO_AND_FOUR)
+def test_code_is_not_older_than_the_remote_fence(smp, harts, engine, offset):
+    machine = smp(smp_programs.PATCH, harts, 2000, engine, seed=1, offset=offset)
     assert machine.run(timeout=100) == auberge.PoweredOff(0)
 
 
-@pytest.mark.parametrize(("harts", "rounds"), [(2, 20_000), (4, 2000)])
-def test_translations_are_not_older_than_the_remote_fence(smp, harts, rounds):
-    machine = smp(smp_programs.REMAP, harts, rounds, seed=1)
+@pytest.mark.parametrize(("harts", "engine"), TWO_AND_FOUR)
+def test_translations_are_not_older_than_the_remote_fence(smp, harts, engine):
+    machine = smp(smp_programs.REMAP, harts, 20_000 if harts == 2 else 2000, engine, seed=1)
     assert machine.run(timeout=100) == auberge.PoweredOff(0)
 
 

@@ -9,6 +9,9 @@ from auberge.machine.outcome import Broke, Outcome, Paused
 from auberge.machine.pace import Paces
 from auberge.machine.vcpu import Vcpu
 
+AT_ONCE = 1000
+"""Instructions that are told together."""
+
 Tell = Callable[[Vcpu, Event], None]
 
 
@@ -98,7 +101,8 @@ class _Witness:
         self._left = instructions
 
     def budget(self) -> int:
-        return 1
+        # No more than are to be told, and no fewer: the engine remembers page walks for one run.
+        return max(1, min(self._left, AT_ONCE))
 
     def look(self) -> None:
         for event in self._recorder.take():

@@ -32,8 +32,9 @@ FRESH = 5.0
 
 _LONGEST = ETHERNET.size + 0xFFFF
 _PIECE = 1 << 18  # read at once
-_AT_ONCE = 256  # pieces, of at most IOV_MAX
-_PAUSE = 0.002  # seconds until a guest without free buffers is looked at again
+_AT_ONCE = 64  # pieces, of at most IOV_MAX
+_LITTLE = 1 << 15  # bytes of a reading after which there is a pause
+_PAUSE = 0.001  # seconds; also until a guest without free buffers is looked at again
 _PROTOCOLS = (PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_ICMP)
 _TYPE_IPV4 = TYPE_IPV4.to_bytes(2, "big")
 _SOURCE = slice(ETHERNET.size + 12, ETHERNET.size + 16)
@@ -74,7 +75,7 @@ class Passt:
         self._nat.close()
 
     def _end(self) -> None:
-        """passt is no more: to other hosts there is no way, as when a cable is pulled out."""
+        """passt is no more: its connections are lost, and the NAT carries those to come."""
         self._ended = True
         self._sending = []
         self._unsent.clear()
@@ -95,7 +96,7 @@ class Passt:
         """As `Link`. passt does not look at checksums either."""
         if not self._goes_out(frame):
             self._nat.transmit(frame, checksum_at, checksum_offset)
-        elif self._ended or len(self._unsent) > WAITING:
+        elif len(self._unsent) > WAITING:
             self._nat.refuse()
         else:
             self._sending += (LENGTH.pack(len(frame)), frame)
@@ -103,8 +104,8 @@ class Passt:
                 self._send()
 
     def _goes_out(self, frame: bytes) -> bool:
-        """Whether it is a packet of the guest's for another host, and whole."""
-        if frame[12:14] != _TYPE_IPV4 or frame[_SOURCE] != GUEST:
+        """Whether it is a packet of the guest's for another host, whole, and passt is there."""
+        if self._ended or frame[12:14] != _TYPE_IPV4 or frame[_SOURCE] != GUEST:
             return False
         packet = memoryview(frame)[ETHERNET.size :]
         if ipv4_payload(packet) is None or packet[9] not in _PROTOCOLS:
@@ -160,10 +161,14 @@ class Passt:
             return
         except OSError:
             data = b""
-        if data:
-            self._got = self._deliver(self._got + data)
-        else:
+        if not data:
             self._end()
+            return
+        self._got = self._deliver(self._got + data)
+        # As interrupts are moderated: else each of passt's many small acknowledgements would be a
+        # turn of its own, and have the guest send another small segment.
+        if len(data) < _LITTLE or self._is_crowded:
+            self._pause()
 
     def _deliver(self, stream: bytes) -> bytes:
         """Hand the guest the whole frames of `stream`; return the rest."""
@@ -180,11 +185,20 @@ class Passt:
             at = begin + size
             if nic is not None:
                 nic.receive((stream[begin:at],), CHECKED, 0)
-        if nic is not None and nic.is_crowded and not self._paused:
-            self._paused = True
-            self.reactor.at(self.reactor.now() + _PAUSE, self._resume)
         return stream[at:]
+
+    @property
+    def _is_crowded(self) -> bool:
+        return self._nic is not None and self._nic.is_crowded
+
+    def _pause(self) -> None:
+        self._paused = True
+        self.reactor.at(self.reactor.now() + _PAUSE, self._resume)
 
     def _resume(self) -> None:
         self._paused = False
+        if self._is_crowded:
+            self._pause()
+        elif not self._ended:
+            self._read()
         self._watch()

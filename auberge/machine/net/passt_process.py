@@ -65,26 +65,31 @@ def start_passt() -> "PasstProcess":
     path = find_passt()
     if path is None:
         raise Refusal("passt: not installed; install the package passt, or use net user,builtin")
-    return PasstProcess(path)
+    try:
+        return PasstProcess(path)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise Refusal(f"{path}: {why}; use net user,builtin") from None
 
 
 class PasstProcess:
     """A running passt. Its end of the socket is the only thing that keeps it alive."""
 
     def __init__(self, path: str) -> None:
-        """Start it and have it answer; raises Refusal if it does not."""
+        """Start it and have it answer; raises Refusal if it does not, OSError if it cannot be."""
+        self.path = path
         ours, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
         self.sock: socket = ours
         for each in (ours, theirs):  # as much as the host allows: passt drops what does not fit
             each.setsockopt(SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER)
         self._complaints = os.memfd_create("passt", os.MFD_CLOEXEC)
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        # A limit on descriptors is a limit on connections. passt raises the soft one.
-        words = ["sh", "-c", f'ulimit -n {OPEN_FILES} && exec "$0" "$@"', path, *_arguments()]
+        # A limit on descriptors is one on connections; passt raises the soft one. Ours may be less.
+        script = f'ulimit -n {OPEN_FILES} 2>/dev/null; exec "$0" "$@"'
         try:
             self.pid = os.posix_spawn(
                 "/bin/sh",
-                words,
+                ["sh", "-c", script, path, *_arguments()],
                 os.environ,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, null, 0),
@@ -95,12 +100,10 @@ class PasstProcess:
                 setsid=True,  # a terminal's Ctrl-C is not for it
                 setsigdef=[signal.SIGPIPE],
             )
-        except OSError as error:
+        except BaseException:
             ours.close()
             os.close(self._complaints)
-            raise Refusal(
-                f"{path}: {(error.strerror or '').lower()}; use net user,builtin"
-            ) from None
+            raise
         finally:
             theirs.close()
             os.close(null)

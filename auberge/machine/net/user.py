@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from auberge.machine.net.forward import Forward
 from auberge.machine.virtio.net import Nic
@@ -14,9 +14,34 @@ from auberge.refusal import Refusal
 if TYPE_CHECKING:
     from auberge.machine.net.nat import Nat
     from auberge.machine.net.passt import Passt
+    from auberge.machine.net.passt_process import PasstProcess
 
 Carrier = Literal["auto", "passt", "builtin"]
 """What carries a guest's packets to other hosts: auto is passt where it works."""
+
+
+class Found(NamedTuple):
+    """What carries a guest's packets to other hosts, and why; running, if it is passt."""
+
+    name: str
+    why: str
+    process: "PasstProcess | None" = None
+
+
+def find_carrier(wish: Carrier) -> Found:
+    """What there is on this host; raises Refusal if passt is asked for and does not work."""
+    if wish == "builtin":
+        return Found("builtin", "asked for")
+    from auberge.machine.net.passt_process import start_passt
+
+    try:
+        process = start_passt()
+    except Refusal as refusal:
+        if wish == "passt":
+            raise
+        return Found("builtin", str(refusal).rpartition("; ")[0])
+    return Found("passt", f"{process.path} works", process)
+
 
 RESOLV_CONF = "/etc/resolv.conf"
 
@@ -95,20 +120,20 @@ class UserNetwork:
         except BaseException:
             reactor.close()
             raise
-        return nat if self._carrier == "builtin" else self._with_passt(nat)
+        return self._carried(nat)
 
-    def _with_passt(self, nat: "Nat") -> "Nat | Passt":
-        from auberge.machine.net.passt import Passt
-        from auberge.machine.net.passt_process import start_passt
-
+    def _carried(self, nat: "Nat") -> "Nat | Passt":
         try:
-            return Passt(nat, start_passt())
-        except Refusal:
-            if self._carrier == "auto":
-                return nat
+            process = find_carrier(self._carrier).process
+        except BaseException:
             nat.close()
             nat.reactor.close()
             raise
+        if process is None:
+            return nat
+        from auberge.machine.net.passt import Passt
+
+        return Passt(nat, process)
 
     # -- as Link --------------------------------------------------------------------------------
 

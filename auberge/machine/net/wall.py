@@ -25,9 +25,14 @@ def is_own(name: str) -> bool:
     """Whether an IPv4 address is one of the host's own.
 
     Connecting a UDP socket sends nothing, and the kernel chooses an address to send from: the
-    destination itself just when it is local, or one of the loopback's.
+    destination itself just when it is local, or one of the loopback's. While the host has no
+    descriptor to ask with, everything is taken for its own.
     """
-    with socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC) as probe:
+    try:
+        probe = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+    except OSError:
+        return True
+    with probe:
         try:
             probe.connect((name, 9))
         except OSError:

@@ -92,13 +92,8 @@ class Folder:
 
     def check_inside(self, descriptor: int) -> None:
         """Raise ESTALE if the host has moved this out of the folder."""
-        try:
-            if not os.path.samestat(os.stat(self._path), self._status):
-                self._path = self._place(self.root)
-        except FileNotFoundError:
-            self._path = self._place(self.root)  # the folder itself was moved
-        place = self._place(descriptor)
-        if place != self._path and not place.startswith(self._path.rstrip(b"/") + b"/"):
+        root, place = self._root_place(), self._place(descriptor)
+        if place != root and not place.startswith(root.rstrip(b"/") + b"/"):
             raise refused(ESTALE)
 
     def path_to(self, descriptor: int) -> bytes | None:
@@ -107,8 +102,18 @@ class Folder:
             self.check_inside(descriptor)
         except OSError:
             return None
-        path = self._place(descriptor)[len(self._path.rstrip(b"/")) :].lstrip(b"/")
+        path = self._place(descriptor)[len(self._root_place().rstrip(b"/")) :].lstrip(b"/")
         return path if os.fstat(descriptor).st_nlink else None
+
+    def _root_place(self) -> bytes:
+        """Where the folder itself is; mostly where it was, which is cheaper to see than to ask."""
+        try:
+            if os.path.samestat(os.stat(self._path), self._status):
+                return self._path
+        except OSError:
+            pass
+        self._path = self._place(self.root)
+        return self._path
 
     def _place(self, descriptor: int) -> bytes:
         return os.readlink(_itself(descriptor).encode())

@@ -40,7 +40,7 @@ def parse_volume(text: str) -> Volume:
     """`HOST:GUEST[:ro]`; GUEST has no colon in it. Raises Refusal."""
     rest = text.removesuffix(READ_ONLY)
     host, _, guest = rest.removesuffix(":rw").rpartition(":")
-    if not host or not guest.startswith("/"):
+    if not host or "\0" in host or not guest.startswith("/"):
         raise Refusal(
             f"volumes: {text!r} is no volume; write HOST:GUEST, or HOST:GUEST:ro, where GUEST is"
             " an absolute path in the guest"

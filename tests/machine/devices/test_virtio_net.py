@@ -5,7 +5,7 @@ from struct import pack, unpack_from
 import pytest
 
 from auberge.machine.net.packet import checksum
-from auberge.machine.virtio.net import Counts, Net, NetState
+from auberge.machine.virtio.net import CHECKED, Counts, Net, NetState
 from tests.machine.devices.driver import BASE, EVENT_IDX, Driver
 
 MAC = b"\x52\x54\x00\x12\x34\x56"
@@ -155,6 +155,27 @@ def test_a_checksum_is_completed_for_a_driver_that_does_not():
     assert data[:12] == pack("<BBHHHHH", 0, 0, 0, 0, 0, 0, 1)
     pseudo = int.from_bytes(bytes([20, 21]), "big")
     assert checksum(data[26:72], pseudo) == 0
+
+
+@pytest.mark.parametrize("features, flags", [(MRG | GUEST_CSUM, 2), (MRG, 0)])
+def test_a_checksum_that_is_right_need_not_be_looked_at(features, flags):
+    bench = Bench(features)
+    _, parts = bench.receive.add(writable=[200])
+    bench.net.receive([bytes(range(60))], CHECKED, 0)
+    data = bench.got(parts)
+    assert data[:12] == pack("<BBHHHHH", flags, 0, 0, 0, 0, 0, 1)
+    assert data[12:72] == bytes(range(60))
+
+
+@pytest.mark.parametrize("size, few", [(60, 128), (1 << 15, 32)])
+def test_it_is_crowded_long_before_anything_is_dropped(bench, size, few):
+    for _ in range(few):
+        assert not bench.net.is_crowded
+        bench.net.receive([bytes(size)], 0, 0)
+    bench.net.receive([bytes(size)], 0, 0)
+    assert bench.net.is_crowded and bench.counts.dropped == 0
+    bench.net.reset()
+    assert not bench.net.is_crowded
 
 
 def test_too_many_frames_that_wait_are_dropped(bench):

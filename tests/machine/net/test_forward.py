@@ -45,7 +45,8 @@ def test_networks_have_names():
     with pytest.raises(Refusal) as refusal:
         make_network("host", [], bytes)
     assert str(refusal.value) == (
-        "net: 'host' is no network; choose from none, user, user,host-loopback"
+        "net: 'host' is no network; choose none or user; after user, with commas,"
+        " host-loopback and one of passt and builtin are possible"
     )
 
 

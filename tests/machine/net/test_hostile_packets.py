@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auberge.machine.net import tcp_flows, udp_flows
-from tests.machine.net.frames import DNS, GATEWAY, GUEST, ethernet, ipv4, tcp, udp
-from tests.machine.net.guest import Guest
+from auberge.machine.net.wall import GATEWAY_MAC
+from tests.machine.net.frames import DNS, GATEWAY, GUEST, GUEST_MAC, arp, ethernet, ipv4, tcp, udp
+from tests.machine.net.guest import Guest, dns_query
 
 ADDRESSES = st.sampled_from([GATEWAY, DNS, GUEST, bytes(4), b"\xff" * 4, bytes((127, 0, 0, 1))])
 PORTS = st.sampled_from([1, 2, 53, 67]).map(lambda port: port.to_bytes(2, "big"))
@@ -131,6 +132,122 @@ def test_any_segments_to_a_real_server(steps):
             guest.close()
             for each in peers:
                 each.close()
+
+
+def conversation(peer):
+    """What a guest sends in a life: a lease, the gateway, a name, a page, a ping."""
+    http = b"GET / HTTP/1.0\r\n\r\n"
+    mss = b"\x02\x04\xff\xc8\x01\x03\x03\x07"
+    return [
+        udp(68, b"\xff" * 4, 67, dhcp_message(1), source=bytes(4)),
+        udp(68, b"\xff" * 4, 67, dhcp_message(3), source=bytes(4)),
+        arp(GATEWAY),
+        udp(5000, DNS, 53, dns_query()),
+        tcp(6000, GATEWAY, peer, 100, 0, 2, options=mss),
+        tcp(6000, GATEWAY, peer, 101, 1, 16),
+        tcp(6000, GATEWAY, peer, 101, 1, 24, http),
+        udp(5001, GATEWAY, peer, b"datagram"),
+        ipv4(1, GATEWAY, b"\x08\0\0\0\0\1\0\1" + bytes(56)),
+        tcp(6000, GATEWAY, peer, 101 + len(http), 1, 17),
+        tcp(6000, GATEWAY, peer, 102 + len(http), 1, 4),
+    ]
+
+
+def dhcp_message(kind):
+    head = b"\1\1\6\0" + bytes(24) + GUEST_MAC + bytes(202) + b"\x63\x82\x53\x63"
+    return head + bytes([53, 1, kind, 50, 4, *GUEST, 255])
+
+
+MUTATIONS = st.one_of(
+    st.tuples(st.just("flip"), st.integers(0, 400), st.integers(0, 7)),
+    st.tuples(st.just("set"), st.integers(0, 400), st.sampled_from([0, 1, 0x7F, 0x80, 0xFF])),
+    st.tuples(st.just("cut"), st.integers(0, 400), st.just(0)),
+    st.tuples(st.just("grow"), st.integers(0, 400), st.integers(0, 255)),
+    st.tuples(st.just("twice"), st.just(0), st.just(0)),
+    st.tuples(st.just("lose"), st.just(0), st.just(0)),
+    st.tuples(st.just("swap"), st.just(0), st.just(0)),
+)
+
+
+def mutate(frames, mutations):
+    """Frames of a valid conversation, some of them damaged, lost, repeated or out of order."""
+    frames = list(frames)
+    for where, (what, at, value) in mutations:
+        if not frames:
+            break
+        where %= len(frames)
+        frame = bytearray(frames[where])
+        at %= len(frame)
+        if what == "flip":
+            frame[at] ^= 1 << value
+        elif what == "set":
+            frame[at] = value
+        elif what == "cut":
+            del frame[max(14, at) :]
+        elif what == "grow":
+            frame[at:at] = bytes([value]) * value
+        frames[where] = bytes(frame)
+        if what == "twice":
+            frames.insert(where, frames[where])
+        elif what == "lose":
+            del frames[where]
+        elif what == "swap":
+            frames[where], frames[where - 1] = frames[where - 1], frames[where]
+    return frames
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 30), MUTATIONS), max_size=8), st.sampled_from([576, 65520])
+)
+def test_a_conversation_that_went_wrong(mutations, mtu):
+    """Against real servers of the loopback; the network then still serves who behaves."""
+    now = [100.0]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        peer = server.getsockname()[1]
+        guest = Guest(mtu=mtu, now=lambda: now[0])
+        accepted = []
+        try:
+            for frame in mutate(conversation(peer), mutations):
+                guest.send(frame)
+                guest.nat.flush()
+                guest.reactor.turn(guest.reactor.poll(0.0))
+                now[0] += 0.3
+                try:
+                    accepted.append(server.accept()[0])
+                    accepted[-1].send(b"answer")
+                except OSError:
+                    pass
+            assert all(len(frame) <= mtu + 14 for frame in guest.nic.frames)
+            assert guest.nat.flows <= 12
+            guest.nic.frames.clear()
+            guest.send(arp(GATEWAY))
+            assert guest.nic.frames[-1][20:22] == b"\0\2"
+        finally:
+            guest.close()
+            for each in accepted:
+                each.close()
+
+
+def test_a_conversation_that_went_well():
+    """The one that is damaged above is one that works."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        guest = Guest()
+        try:
+            kinds = []
+            for frame in conversation(server.getsockname()[1])[:6]:
+                guest.send(frame)
+                guest.nat.flush()
+                guest.reactor.turn(guest.reactor.poll(0.02))
+                kinds += [(each[12:14], each[23]) for each in guest.nic.frames]
+                guest.nic.frames.clear()
+            udp_packet, tcp_packet = (b"\x08\0", 17), (b"\x08\0", 6)
+            assert kinds == [udp_packet, udp_packet, (b"\x08\x06", GATEWAY_MAC[1]), tcp_packet]
+            assert guest.nat.flows == 1
+        finally:
+            guest.close()
 
 
 def test_a_flood_of_connections_has_an_end(monkeypatch):

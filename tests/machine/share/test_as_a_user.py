@@ -57,6 +57,14 @@ def test_what_the_guest_makes_is_the_users_and_seen_as_roots(client, world):
     client.setattr(client.walk(b"file"), c.UID | c.GID, uid=0, gid=0)  # as it is
 
 
+def test_an_open_file_is_truncated_whatever_its_mode_is(client, world):
+    fid = client.create(b"file", mode=0o444)
+    client.write(fid, b"123456")
+    client.setattr(fid, c.SIZE, size=3)
+    assert (world.share / "file").read_text() == "123"
+    fails(errno.EACCES, client.setattr, client.walk(b"file"), c.SIZE, size=0)
+
+
 def test_nothing_is_given_away(client):
     client.create(b"file")
     fails(errno.EPERM, client.setattr, client.walk(b"file"), c.UID, uid=1000)

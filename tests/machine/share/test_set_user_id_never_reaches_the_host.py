@@ -19,7 +19,9 @@ def test_by_no_way(world):
 def test_a_directorys_group_bit_is_harmless_and_kept(world):
     client = world.client()
     client.mkdir(b"d", 0o2775)
-    client.setattr(client.walk(b"d"), c.MODE, mode=0o043770)
+    client.mkdir(b"e", 0o4755)
+    assert stat.S_IMODE((world.share / "e").stat().st_mode) == 0o755
+    client.setattr(client.walk(b"d"), c.MODE, mode=0o047770)
     assert stat.S_IMODE((world.share / "d").stat().st_mode) == 0o3770
 
 

@@ -26,7 +26,18 @@ def test_a_volume(text, volume):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "data", "/data", "data:", ":/data", "data:rel/ative", "data:/x:z", "data:ro", ":ro"],
+    [
+        "",
+        "data",
+        "/data",
+        "data:",
+        ":/data",
+        "data:rel/ative",
+        "data:/x:z",
+        "data:ro",
+        ":ro",
+        "a\0b:/x",
+    ],
 )
 def test_no_volume(text):
     with pytest.raises(Refusal) as refusal:
