@@ -8,7 +8,8 @@ where it is: `pc` comes from the record, and what it calls from the state.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from auberge.bits.bits import Bits, const, signed
@@ -22,7 +23,7 @@ from auberge.engine.fpu import (
 )
 from auberge.engine.llvm_text import LIKELY, PARAMS, STATE, TRAPPED, tail_call
 from auberge.engine.lowering import FRM, Context, Register
-from auberge.engine.paged import Paged
+from auberge.engine.paged import Paged, Reach
 from auberge.isa.hart import FETCH, PC, ZERO, Place
 from auberge.isa.spec import Cell, Csr, Part
 
@@ -34,6 +35,28 @@ class Way(NamedTuple):
     block: int
     written: frozenset[str]
     text: Callable[[], None]
+
+
+class Found(NamedTuple):
+    """A page of the guest, and what makes host addresses of those in it."""
+
+    page: str
+    addend: str
+
+
+NEAR = 1 << 32  # bytes: distances that are known may add up to anything, so they are limited
+FAR = 1 << 62  # bytes, more than between any two addresses that are near to the same
+
+
+def base_of(va: Bits) -> Bits:
+    """What an address is near: without the distances that are known."""
+    distance = 0
+    while va.op == "add" and va.args[1].value is not None:
+        distance += signed(va.args[1].value, 64)
+        if not -NEAR < distance < NEAR:
+            break
+        va = va.args[0]
+    return va
 
 
 def exit_label(offset: int) -> str:
@@ -60,6 +83,7 @@ class Region(Paged):
         self.places: dict[Bits, int] = {}  # a leaf that is an address: its offset in the page
         self.needs: set[str] = set()  # declarations
         self.step: Step
+        self.found: dict[tuple[Bits, str], Found]  # of a block, by base and kind of access
         for start in shape.starts:
             self.trace_block(start)
         body, self.lines = self.lines, []
@@ -83,7 +107,7 @@ class Region(Paged):
         self.start_block, self.count = start, 0
         self.written[start] = frozenset()
         self.edges[start] = []
-        self.now, self.memo, self.choices = {}, {}, {}
+        self.now, self.memo, self.choices, self.found = {}, {}, {}, {}
         self.block_written: frozenset[str] = frozenset()
         self.start(f"b{start}")
         self.block_left = self.op("load i64, ptr %left.p")
@@ -347,6 +371,44 @@ class Region(Paged):
 
     def defer(self) -> None:
         self.way_out("deferred")
+
+    # -- memory: what a block has found in the TLB, it need not look for again -------------------
+    def reach(self, va: Bits, access: str, size: int) -> Reach:
+        """As `Paged`; but near an address whose page this block has found, pages are compared.
+
+        What was found may be used until the guest fences (Volume II, 4.2.1), which no region does.
+        """
+        found = self.found.get((base_of(va), access))
+        if found is None:
+            return super().reach(va, access, size)
+        at = self.low(va)
+        hit, slow, done = self.labels("hit", "slow", "done")
+        offset = self.op(f"sub i64 {at}, {found.page}")
+        inside = self.op(f"icmp ule i64 {offset}, {PAGE - size}")
+        self.do(f"br i1 {inside}, label %{hit}, label %{slow}, {LIKELY}")
+        self.start(hit)
+        host = self.op(f"add i64 {at}, {found.addend}")
+        return Reach(hit, slow, done, at, host, *found, "again_")
+
+    def give_up(self, reach: Reach) -> str:
+        # A page so far from this address that no access which is near to it is inside.
+        return "" if reach.again else self.op(f"add i64 {reach.va}, {FAR}")
+
+    def remember(self, va: Bits, access: str, reach: Reach, lost: str, from_slow: str) -> None:
+        if not reach.again:
+            ways = (reach.page, lost), (reach.addend, "0")
+            phis = [
+                self.op(f"phi i64 [ {hit}, %{reach.hit} ], [ {slow}, %{from_slow} ]")
+                for hit, slow in ways
+            ]
+            self.found[base_of(va), access] = Found(*phis)
+
+    @contextmanager
+    def when(self, cond: Bits) -> Iterator[None]:
+        found = dict(self.found)
+        with super().when(cond):
+            yield
+        self.found = found
 
     # -- state ----------------------------------------------------------------------------------
     def __getitem__(self, place: Place | Cell | Part | Csr) -> Bits:

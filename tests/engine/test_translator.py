@@ -6,11 +6,12 @@ import pytest
 
 from auberge.engine.choose import choose
 from auberge.engine.clock import ManualClock
-from auberge.engine.exits import Breakpoint, Idle, Spent
+from auberge.engine.exits import Breakpoint, Idle, MmioRead, Spent
 from auberge.engine.region_file import RegionFile
 from auberge.engine.translator import Translations, Translator
 from auberge.engine.workshop import Workshop
-from tests.engine.board import CODE, DATA, FS, Board
+from tests.engine import regions
+from tests.engine.board import CODE, DATA, DEVICE, FS, Board
 
 pytestmark = pytest.mark.slow
 
@@ -191,3 +192,39 @@ again:  addi    a0, a0, 1
     assert b.exit() == Idle(None)
     assert [b[f"a{n}"] for n in range(7)] == [1000 * (n + 1) for n in range(7)]
     assert CODE + 4096 < b["pc"]
+
+
+@pytest.mark.parametrize("distance", [1 << 62, (1 << 62) + 8, (1 << 62) - 4096, -1 << 63, 1 << 33])
+def test_no_known_distance_leads_out_of_the_guest(distance: int) -> None:
+    """The region knows how far the second access is from the first, which is not in the TLB."""
+    text = f"""
+        csrr    s3, mhartid             # zero, and nobody knows
+        li      s0, 700
+        li      s4, {DEVICE}
+again:  addi    s0, s0, -1
+        add     a0, s1, s3
+        bnez    s0, look
+        mv      a0, s4                  # a page that is in no TLB
+look:   ld      a1, (a0)
+        li      t1, {distance}
+        add     a2, a0, t1
+        ld      a3, (a2)
+        addi    a5, a5, 1
+        bnez    s0, again
+        wfi
+    """
+
+    def run(b: Board) -> Board:
+        for _ in range(2000):
+            out = b.engine.run(1 << 20)
+            if out == Idle(None):
+                return b
+            assert isinstance(out, MmioRead)
+            b.engine.resume(5)
+        raise AssertionError("it does not end")
+
+    everywhere = Board(regions.NAME, text)
+    everywhere.hart.x[9] = DATA
+    one, two = run(plain(text)), run(everywhere)
+    assert one.hart.visible() == two.hart.visible()
+    assert two.engine.statistics()["regions"] >= 1
