@@ -274,8 +274,8 @@ class Machine:
             deadline = None if timeout is None else time.monotonic() + timeout
             if self._off is not None:
                 return self._off
-            with self._ending:
-                self._going, self._outcome = True, None
+            self._going = True
+            self._forget_outcome()
             if until is not None:
                 self._watch(until, self.console.position if position is None else position)
             while True:
@@ -315,6 +315,13 @@ class Machine:
         with self._ending:
             self._note(outcome)
         self._stop_harts()
+
+    def _forget_outcome(self) -> None:
+        """Begin without an outcome; what the machine itself did in a run that failed comes next."""
+        with self._ending:
+            if isinstance(self._outcome, _ENDS):
+                self._next = self._outcome
+            self._outcome = None
 
     def _note(self, outcome: Outcome | Reset) -> None:
         if self._outcome is None:
@@ -372,7 +379,8 @@ class Machine:
         with self.time_going_on():
             if self._off is not None:
                 return self._off
-            self._outcome, self.stopping = None, False
+            self._forget_outcome()
+            self.stopping = False
             vcpu = self.vcpus[hartid]
             if vcpu.status == STARTED:
                 self._hooks.call(vcpu)
@@ -521,12 +529,15 @@ class Machine:
         finally:
             self._halt()
             self._paused_at = self._clock.ticks()
+        try:
             self.console.flush()
+        except BaseException as failure:
+            self._fail(failure)
         with self._ending:
-            outcome, self._outcome = self._outcome, None
             failed, self._failure = self._failure, None
-        if failed is not None:
-            raise failed
+            if failed is not None:
+                raise failed
+            outcome, self._outcome = self._outcome, None
         return outcome
 
     def _start(self, name: str, work: Callable[[], None], stop: Callable[[], None]) -> None:

@@ -1,9 +1,11 @@
 """A machine that ends while someone leaves it, and someone who leaves while it is reset."""
 
+import threading
+
 import pytest
 
 from auberge.machine.outcome import Paused, PoweredOff
-from tests.machine.fakes import FOREVER, MmioWrite, machine
+from tests.machine.fakes import FOREVER, MmioWrite, machine, printing
 
 TEST = 0x10_0000
 OFF, FAIL_3, RESET = 0x5555, 3 << 16 | 0x3333, 0x7777
@@ -20,6 +22,68 @@ def test_a_power_off_beside_a_pause_is_the_next_outcome(tmp_path, command, code)
     assert made.run(timeout=10) == Paused()
     assert made.run(timeout=10) == PoweredOff(code)
     assert made.run(timeout=10) == PoweredOff(code)
+
+
+@pytest.mark.parametrize(("command", "code"), [(OFF, 0), (FAIL_3, 3)])
+def test_a_power_off_whose_last_words_nobody_takes_is_the_next_outcome(tmp_path, command, code):
+    def script(hart):
+        yield from printing(b"bye")(hart)
+        yield MmioWrite(TEST, 4, command)
+        raise AssertionError("it is off")
+
+    def sink(data):
+        if ended:
+            raise BrokenPipeError
+
+    ended = []
+    made, _ = machine(tmp_path, script, sink=sink)
+    halt = made._halt
+    made._halt = lambda: (halt(), made.ended and ended.append(made.console.put(b"!")))
+    with pytest.raises(BrokenPipeError):
+        made.run(timeout=10)
+    ended.clear()
+    made._halt = halt
+    assert made.run(timeout=10) == PoweredOff(code)
+
+
+def test_a_power_off_as_someone_interrupts_twice_is_the_next_outcome(tmp_path, monkeypatch):
+    def script(hart):
+        yield MmioWrite(TEST, 4, OFF)
+        yield FOREVER
+
+    made, _ = machine(tmp_path, script)
+    join = threading.Thread.join
+
+    def interrupted(thread):
+        monkeypatch.setattr(threading.Thread, "join", join)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    try:
+        made.run(timeout=10)
+    except KeyboardInterrupt:  # not if the hart was quick to end
+        pass
+    assert made.run(timeout=10) == PoweredOff(0)
+
+
+def test_a_reset_beside_a_failure_is_done_by_the_next_run(tmp_path):
+    boots = []
+
+    def script(hart):
+        boots.append(hart)
+        if len(boots) == 1:
+            yield MmioWrite(TEST, 4, RESET)
+            raise ZeroDivisionError
+        yield MmioWrite(TEST, 4, OFF)
+
+    made, _ = machine(tmp_path, script)
+    stop_harts = made._stop_harts
+    made._stop_harts = lambda: None  # the hart has not heard of it yet
+    with pytest.raises(ZeroDivisionError):
+        made.run(timeout=10)
+    made._stop_harts = stop_harts
+    assert made.run(timeout=10) == PoweredOff(0)
+    assert len(boots) == 2
 
 
 def test_a_reset_beside_a_pause_is_done_by_the_next_run(tmp_path):
