@@ -49,8 +49,10 @@ def test_a_power_off_whose_last_words_nobody_takes_is_the_next_outcome(tmp_path,
 def test_a_power_off_as_someone_interrupts_twice_is_the_next_outcome(tmp_path, monkeypatch):
     def script(hart):
         yield MmioWrite(TEST, 4, OFF)
+        leave.wait()
         yield FOREVER
 
+    leave = threading.Event()
     made, _ = machine(tmp_path, script)
     join = threading.Thread.join
 
@@ -59,10 +61,9 @@ def test_a_power_off_as_someone_interrupts_twice_is_the_next_outcome(tmp_path, m
         raise KeyboardInterrupt
 
     monkeypatch.setattr(threading.Thread, "join", interrupted)
-    try:
+    with pytest.raises(KeyboardInterrupt):
         made.run(timeout=10)
-    except KeyboardInterrupt:  # not if the hart was quick to end
-        pass
+    leave.set()
     assert made.run(timeout=10) == PoweredOff(0)
 
 
