@@ -48,7 +48,7 @@ def test_a_power_off_whose_last_words_nobody_takes_is_the_next_outcome(tmp_path,
 
 def test_a_power_off_as_someone_interrupts_twice_is_the_next_outcome(tmp_path, monkeypatch):
     def script(hart):
-        yield MmioWrite(TEST, 4, OFF)
+        made.end(PoweredOff(0))
         leave.wait()
         yield FOREVER
 
