@@ -342,11 +342,14 @@ class Machine:
         self._stop_at_addresses()
 
     def _stop_at_addresses(self) -> None:
-        """Have the engines come back where a debugger or a hook wants it; no hart may execute."""
-        breakpoints, watches = self._debugged
+        """Have all engines come back where a debugger or a hook wants it; no hart may execute."""
         self._hooks.stale = False
         for vcpu in self.vcpus:
-            vcpu.engine.debug({*breakpoints, *self._hooks.addresses}, watches)
+            self._stop_hart_at_addresses(vcpu)
+
+    def _stop_hart_at_addresses(self, vcpu: Vcpu) -> None:
+        breakpoints, watches = self._debugged
+        vcpu.engine.debug({*breakpoints, *self._hooks.addresses}, watches)
 
     @contextmanager
     def time_going_on(self) -> Iterator[None]:
@@ -386,7 +389,7 @@ class Machine:
                 self._hooks.call(vcpu)
                 vcpu.engine.debug((), ())
                 vcpu.execute_one(self)
-                self._stop_at_addresses()
+                self._stop_hart_at_addresses(vcpu)
             for each in self.vcpus:
                 if each.hartid in others and each.status == STARTED and not self.stopping:
                     each.execute(self, ALONGSIDE)
@@ -423,8 +426,7 @@ class Machine:
             return
         change()
         self._hooks.stale = True
-        breakpoints, watches = self._debugged
-        vcpu.engine.debug({*breakpoints, *self._hooks.addresses}, watches)
+        self._stop_hart_at_addresses(vcpu)
         self._stop_harts()
 
     @contextmanager
