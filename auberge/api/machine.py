@@ -178,8 +178,9 @@ class Machine:
         (10.0.2.2 is the host's 127.0.0.1); ",passt" or ",builtin" after it says what carries
         packets to other hosts, by itself passt where it works. `ports` are "HOST:GUEST" or
         "ADDRESS:HOST:GUEST", perhaps with "/udp": ports of the host, of 127.0.0.1 unless another
-        is named, that lead to the guest's. `volumes` are "HOST:GUEST" or "HOST:GUEST:ro": folders of the host that our
-        images mount at GUEST; other guests find them by 9P, with GUEST or "GUEST:ro" as the tag.
+        is named, that lead to the guest's. `volumes` are "HOST:GUEST" or "HOST:GUEST:ro": folders
+        of the host that our images mount at GUEST; other guests find them by 9P, with GUEST or
+        "GUEST:ro" as the tag.
         `devices` are one's own: what makes each, at every boot, with its interrupt line, by the
         physical address of its registers; they are in the device tree as well. By its `name`, if it
         has one, `auberge inspect` finds it.
