@@ -12,7 +12,7 @@ import struct
 import threading
 from collections.abc import Callable, Mapping
 
-from auberge.monitor.names import leave, listen
+from auberge.monitor.names import leave, listen, running
 from auberge.refusal import Refusal
 
 LONGEST_QUESTION = 1 << 16
@@ -126,9 +126,13 @@ def ask(name: str, path: str, question: Question, timeout: float) -> object:
                 line = file.readline()
             reply = json.loads(line)
         except (FileNotFoundError, ConnectionRefusedError):
-            raise Refusal(
-                f"{name}: no such guest runs; start one with `auberge boot --name {name}`"
-            ) from None
+            others = running()
+            hint = (
+                f"these do: {', '.join(others)}"
+                if others
+                else f"start one with `auberge boot --name {name}`"
+            )
+            raise Refusal(f"{name}: no such guest runs; {hint}") from None
         except TimeoutError:
             raise Refusal(f"{name}: does not answer in {timeout:g} s; it may be stuck") from None
         except (OSError, ValueError):

@@ -51,11 +51,12 @@ def socket_path(name: str) -> str:
     return path
 
 
-def names() -> list[str]:
-    """The names that sockets have; a guest that was killed leaves its own behind."""
-    return sorted(
-        file.removesuffix(SUFFIX) for file in os.listdir(folder()) if file.endswith(SUFFIX)
-    )
+def running() -> list[str]:
+    """The names of guests that run; one that was killed leaves its socket behind."""
+    here = folder()
+    sockets = [file for file in os.listdir(here) if file.endswith(SUFFIX)]
+    alive = [file for file in sockets if is_alive(os.path.join(here, file))]
+    return sorted(file.removesuffix(SUFFIX) for file in alive)
 
 
 @contextmanager

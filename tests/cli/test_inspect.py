@@ -10,7 +10,7 @@ import pytest
 
 import auberge
 from auberge.cli.main import main
-from auberge.monitor.names import names
+from auberge.monitor.names import running
 from tests.machine.debug.client import Client, Running
 from tests.machine.debug.guest import AT, BUILT, write
 from tests.machine.elves import BASE, elf
@@ -33,7 +33,7 @@ def guest(tmp_path):
     options = {"memory": "4M", "cpus": 2, "console": print}
     with auberge.Machine.virt(kernel, name="web", **options) as made:
         yield made
-    assert names() == []
+    assert running() == []
 
 
 @pytest.fixture
@@ -225,6 +225,11 @@ def test_refusals(capsys, words, line):
     assert capsys.readouterr() == ("", f"auberge: {line}\n")
 
 
+def test_another_name(guest, capsys):
+    assert main(["inspect", "wbe"]) == 125
+    assert capsys.readouterr().err == "auberge: wbe: no such guest runs; these do: web\n"
+
+
 def test_a_name_that_is_taken(guest, tmp_path):
     with pytest.raises(auberge.Refusal) as refusal:
         auberge.Machine.virt(write(tmp_path / "other"), memory="4M", name="web")
@@ -241,7 +246,7 @@ def boot(tmp_path):
 
 def wait_for_it():
     for _ in range(600):
-        if "web" in names():
+        if "web" in running():
             return
         time.sleep(0.05)
 
@@ -253,7 +258,7 @@ def test_a_guest_that_was_booted_with_a_name(tmp_path, look):
         assert look().startswith("machine: ")
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 128 + signal.SIGTERM
-    assert names() == []
+    assert running() == []
 
 
 @pytest.mark.slow

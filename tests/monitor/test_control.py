@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from auberge.monitor import control
 from auberge.monitor.control import LONGEST_QUESTION, MOST_CLIENTS, Control, ask
-from auberge.monitor.names import names, socket_path
+from auberge.monitor.names import running, socket_path
 from auberge.refusal import Refusal
 
 pytestmark = pytest.mark.timeout(60)
@@ -36,7 +36,7 @@ def served(tmp_path, monkeypatch):
     guest = Control("web", {"double": double, "buggy": buggy})
     yield guest
     guest.close()
-    assert names() == []
+    assert running() == []
 
 
 def question(**words):

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from auberge.monitor.names import folder, leave, listen, names, socket_path
+from auberge.monitor.names import folder, leave, listen, running, socket_path
 from auberge.refusal import Refusal
 
 
@@ -92,17 +92,18 @@ def test_a_path_too_long_for_a_socket(run_time, monkeypatch):
 
 def test_one_guest_a_name():
     with listen("web"), listen("web.2"):
-        assert names() == ["web", "web.2"]
+        assert running() == ["web", "web.2"]
         with pytest.raises(Refusal) as refusal:
             listen("web")
         assert str(refusal.value) == ("web: a guest of that name runs already; choose another name")
     leave("web")
     leave("web")
-    assert names() == ["web.2"]
+    assert not os.path.exists(socket_path("web"))
 
 
 def test_a_name_that_a_killed_guest_had():
-    listen("web").close()  # the socket's file stays
-    assert names() == ["web"]
+    listen("web").close()
+    assert os.path.exists(socket_path("web"))
+    assert running() == []
     with listen("web"), socket.socket(socket.AF_UNIX) as client:
         client.connect(socket_path("web"))
