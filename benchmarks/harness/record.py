@@ -52,6 +52,7 @@ ABOUT = {
     "kernel": "Computing in machine mode, as whole processes less their start",
     "userland": "Commands in the booted guest",
     "disk": "A disk read from its beginning to its end by `dd bs=1M`, by the clock",
+    "folders": "A folder of the host in a guest, by the clock",
     "network": "TCP between a guest and this host's loopback, by the clock",
 }
 

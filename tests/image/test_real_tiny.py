@@ -56,7 +56,8 @@ def run(image, command, *devices):
 
 def test_it_is_small_and_whole(image):
     store.verify(image)
-    assert os.path.getsize(image.initrd) < 4 << 20
+    # half of it are the modules of 9P, of which netfs alone is 1.8 MB
+    assert os.path.getsize(image.initrd) < 7 << 20
 
 
 def test_its_busybox_needs_no_libraries(image):
