@@ -144,6 +144,7 @@ def test_one_that_does_not_read_its_answer(served, monkeypatch):
     with connect() as client:
         client.sendall(b'{"verb": "much"}\n')
         assert question(verb="double", number=2) == {"double": 4}
+    monkeypatch.setattr(control, "PATIENCE", 20)
     assert question(verb="much") == "x" * (8 << 20)
 
 
