@@ -1,5 +1,6 @@
 """A machine: harts, RAM, a board and a console; it runs until something ends that, and says it."""
 
+import ctypes
 import os
 import sys
 import threading
@@ -208,6 +209,11 @@ class Machine:
             # The kernel starts the others by SBI; in machine mode all come out of reset at once.
             status = STOPPED if hosted and hartid else STARTED
             self.vcpus.append(Vcpu(hartid, engine, self._clock, status))
+        if len(self.vcpus) > len(os.sched_getaffinity(0)):
+            # Not os.sched_yield, which keeps Python to itself meanwhile
+            give_way = ctypes.CDLL(None).sched_yield
+            for vcpu in self.vcpus:
+                vcpu.give_way = give_way
 
     def _set_paces(self, kernel: Kernel) -> None:
         paces: list[Pace] = []

@@ -13,6 +13,7 @@ from auberge.engine.exits import (
     Idle,
     MmioRead,
     MmioWrite,
+    Spent,
     Stopped,
     Stuck,
     Watchpoint,
@@ -27,6 +28,13 @@ STARTED, STOPPED, SUSPENDED = 0, 1, 4
 
 A_WHILE = 1 << 40
 """Instructions: a hart that has no other limit comes back when something happens."""
+
+A_TURN = 1 << 17
+"""Instructions, a third of a millisecond: a hart that shares a processor with others lets them on.
+
+Left to the host it would keep it ten times as long, and the lock that it spins for may be held, or
+be due (Linux hands its locks on in the order of asking), by one of those.
+"""
 
 SSIP, STIP, SEIP = 1 << 1, 1 << 5, 1 << 9
 
@@ -56,7 +64,8 @@ class Vcpu:
     """
 
     __slots__ = (
-        "bell", "clock", "engine", "hart", "hartid", "held", "inside", "pace", "resume_at", "status"
+        "bell", "clock", "engine", "give_way", "hart", "hartid", "held", "inside", "pace",
+        "resume_at", "status",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +81,7 @@ class Vcpu:
         self.held = False  # a debugger wants it to stand still
         self.inside = False  # whether it is in `engine.run`: if not, it executes no instruction
         self.resume_at: tuple[int, int] | None = None
+        self.give_way: Callable[[], object] | None = None  # where harts outnumber processors
 
     # -- for any thread -------------------------------------------------------------------------
 
@@ -125,7 +135,8 @@ class Vcpu:
 
     def run(self, home: Home) -> None:
         """Run the hart until `home` is stopping."""
-        pace = self.pace
+        pace, give_way = self.pace, self.give_way
+        most = A_WHILE if give_way is None else A_TURN
         while not home.stopping:
             if self.held:
                 self.bell.wait()
@@ -133,7 +144,9 @@ class Vcpu:
             if self.status != STARTED:
                 self._stay_away()
                 continue
-            self.step(home, A_WHILE if pace is None else pace.budget())
+            exit_ = self.step(home, most if pace is None else min(most, pace.budget()))
+            if give_way is not None and isinstance(exit_, Spent):
+                give_way()
             if pace is not None:
                 pace.look()
 

@@ -8,6 +8,7 @@ import pytest
 from auberge.engine.exits import Hypercall, Idle, MmioRead, MmioWrite, Spent, Stuck
 from auberge.machine.outcome import Faulted, Paused, PoweredOff, Printed, TimedOut
 from auberge.machine.until import Literal
+from auberge.machine.vcpu import A_TURN, A_WHILE
 from auberge.refusal import Refusal
 from tests.machine.fakes import FOREVER, machine, printing
 
@@ -19,7 +20,8 @@ OFF = MmioWrite(TEST, 4, 0x5555)
 def test_a_kernel_starts_with_what_boot_rst_says(tmp_path):
     made, _ = machine(tmp_path, printing(b""), printing(b""))
     tree = made.vcpus[0].hart.x[11]
-    assert made.ram.read(tree, len(made.device_tree)) == made.device_tree
+    # all but its size, which has room for more
+    assert made.ram.read(tree + 8, len(made.device_tree) - 8) == made.device_tree[8:]
     for hartid, vcpu in enumerate(made.vcpus):
         assert (vcpu.hart["pc"], vcpu.hart["priv"], vcpu.hart["hosted"]) == (0x8020_0000, 1, 1)
         assert (vcpu.hart.x[10], vcpu.hart.x[11]) == (hartid, tree)
@@ -290,6 +292,23 @@ def test_an_alarm_that_the_clock_wrapped_past_costs_nothing(tmp_path, icount):
 
 
 # -- several harts ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("processors", "crowded"), [({0}, True), ({0, 1}, False)])
+def test_harts_that_outnumber_processors_give_way(tmp_path, monkeypatch, processors, crowded):
+    """At the end of a turn, not after each access to a device."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: processors)
+    made, _ = machine(tmp_path, printing(b"xyz", [Spent(), Spent(), OFF]), printing(b""))
+    (vcpu, _) = made.vcpus
+    assert (vcpu.give_way is not None) == crowded
+    turns, budgets = [], []
+    if crowded:
+        vcpu.give_way = lambda: turns.append(None)
+    run = vcpu.engine.run
+    vcpu.engine.run = lambda budget: budgets.append(budget) or run(budget)
+    assert made.run() == PoweredOff(0)
+    assert set(budgets) == {A_TURN if crowded else A_WHILE}
+    assert len(turns) == (2 if crowded else 0)
 
 
 def ecall(hart, extension, function, *arguments):
