@@ -58,7 +58,8 @@ def test_a_difference_is_shown_with_its_instruction(capsys, tmp_path, monkeypatc
         (("tiny", "--insns", "0"), "--insns 0: nothing to compare; give at least 1"),
         (
             ("--kernel", "k", "--engines", "reference,fast"),
-            "--engine fast: there is no such engine; it is one of auto, interpreter, reference",
+            "--engine fast: there is no such engine;"
+            " it is one of auto, interpreter, reference, translator",
         ),
     ],
 )

@@ -112,7 +112,7 @@ def finished(
     setup: Callable[[Board], None] | None = None,
     **cells: int | str,
 ) -> Board:
-    """Run `text` to its `wfi` on all engines, in lockstep with the reference; a board afterwards."""
+    """Run `text` to its `wfi` on each engine, in lockstep with the reference; then a board."""
 
     def make(engine: str) -> Board:
         return Board(engine, text, clock, setup, **cells)
