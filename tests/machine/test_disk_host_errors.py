@@ -122,6 +122,32 @@ def test_a_disk_that_cannot_be_read(tmp_path, name):
     disk.close()
 
 
+def test_a_machine_that_is_switched_off_keeps_what_was_written(tmp_path, capsys, monkeypatch):
+    """Without a flush of the guest: what a disk has taken, it does not lose by being closed."""
+    path = tmp_path / "disk.img"
+    path.write_bytes(bytes(SIZE))
+    for data in (b"one", b"two"):
+        disks = Disks([str(path)])
+        disks._opened[0].writev(0, [memoryview(data)])
+        disks.close()
+        disks.close()
+        disk = open_disk(str(path))
+        assert read(disk, 0, 3) == data
+        disk.close()
+    disks = Disks([str(path)])
+    before = len(os.listdir("/proc/self/fd"))
+
+    def full(fd):
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+    monkeypatch.setattr(os, "fdatasync", full)
+    disks.close()
+    assert len(os.listdir("/proc/self/fd")) == before - 2
+    assert capsys.readouterr().err.startswith(
+        f"auberge: {path}.overlay: no space left on device; the guest has an error; "
+    )
+
+
 def test_a_file_and_a_reason_are_said_once(tmp_path, capsys):
     disks = Disks([])
     for _ in range(3):
