@@ -58,12 +58,15 @@ remote_fence:               # a6: which; of all harts
     bnez a0, failed
     ret
 
-passed_when_checked:        # by the others, after the last change
+checked:                    # by the others, what there is now
     la t0, checks
     sd zero, (t0)
     li t1, 2 * {harts}
 1:  ld t2, (t0)
     bltu t2, t1, 1b
+    ret
+passed_when_checked:
+    jal checked
     j passed
 failed:
     li a1, 1
@@ -274,6 +277,7 @@ adds: .dword 0, 0, 0, 0, 0, 0, 0, 0
 PATCH = """
     bnez s0, execute
     jal all_others
+    jal checked
     la s6, patched
     la s7, generation
     li s8, 0
@@ -316,6 +320,7 @@ REMAP = """
     sfence.vma
     bnez s0, look
     jal all_others
+    jal checked
     la s6, leaf
     la s7, generation
     la s9, pages
