@@ -26,6 +26,7 @@ RUN = [path for path in DOCUMENTS if any(b.language in ("python", "console") for
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("path", RUN, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_document_does_what_it_says(path, tmp_path):
     for needed, package in NEEDED.get(path.name, {}).items():
