@@ -138,7 +138,7 @@ def test_all_threads_take_locks_in_the_same_order(pairs):
         over.set()
         other.join()
         assert running.outcome == auberge.PoweredOff(0)
-        assert b"\n20000\r\n" in b"".join(printed)
+        assert b"\n5000\r\n" in b"".join(printed)
     assert {"machine.lock", "machine._ending"} <= {name for pair in pairs for name in pair}
     place = {name: at for at, name in enumerate(ORDER)}
     assert {pair for pair in pairs if place[pair[0]] >= place[pair[1]]} == set()
