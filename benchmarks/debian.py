@@ -19,7 +19,7 @@ from harness.report import Target, compare, interleaved, missing, report, rounds
 
 from auberge.image.store import find
 
-LOGIN = "debian login: "
+LOGIN = "debian login: "  # in one piece only where the kernel is quiet
 MEMORY = 1 << 30
 PATIENCE = 900.0
 MIB = 1 << 20
@@ -46,7 +46,7 @@ def main() -> None:
         print("# debian: no such image; make it with `auberge image build debian`")
         return
     peer = qemu_is_here()
-    commands = [boot_debian()] + [qemu_boot_debian()] * peer
+    commands = [boot_debian("quiet")] + [qemu_boot_debian("quiet")] * peer
     ours, *others = interleaved(rounds(3), *(partial(boot, each) for each in commands))
     theirs = sum(others, [])
     for name, one, other in (
