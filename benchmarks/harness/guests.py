@@ -32,6 +32,28 @@ def qemu_boot_tiny(append: str = "") -> list[str]:
     return [QEMU, *_BOARD, "-m", "512M", *files]
 
 
+def tiny_initrd() -> bytes:
+    """The initramfs of `tiny`, so long that another may follow it."""
+    image = find("tiny", "riscv64")
+    if image is None:
+        raise Refusal("tiny: no such image; make it with `auberge image build tiny`")
+    with open(image.initrd, "rb") as file:
+        data = file.read()
+    return data + bytes(-len(data) % 4)
+
+
+def boot_tiny_from(initrd: str, *options: str) -> list[str]:
+    """Auberge, booting the kernel of `tiny` with another initramfs."""
+    return [*AUBERGE, "boot", "tiny", "--initrd", initrd, *options]
+
+
+def qemu_boot_tiny_from(initrd: str) -> list[str]:
+    """QEMU, doing the same."""
+    command = qemu_boot_tiny()
+    command[command.index("-initrd") + 1] = initrd
+    return command
+
+
 def boot_debian(append: str = "") -> list[str]:
     """Auberge, booting the image `debian`."""
     return [*AUBERGE, "boot", "debian", "--append", append]

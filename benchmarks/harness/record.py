@@ -51,6 +51,7 @@ ABOUT = {
     "harts": "Two harts, each doing what one did alone",
     "kernel": "Computing in machine mode, as whole processes less their start",
     "userland": "Commands in the booted guest",
+    "computing": "The translator: programs in the booted guest, warm; `native` is this host itself",
     "disk": "A disk read from its beginning to its end by `dd bs=1M`, by the clock",
     "folders": "A folder of the host in a guest, by the clock",
     "network": "TCP between a guest and this host's loopback, by the clock",

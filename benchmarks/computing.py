@@ -1,0 +1,99 @@
+"""Programs that only compute, compiled by gcc, inside the booted `tiny`: the translator and QEMU.
+
+The second of a program's runs counts: in the first one, what is hot is found and compiled.
+"""
+
+import io
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import ExitStack
+from functools import partial
+
+from harness.guests import (
+    QEMU,
+    QEMU_PACKAGE,
+    boot_tiny_from,
+    qemu_boot_tiny_from,
+    qemu_is_here,
+    tiny_initrd,
+)
+from harness.process import Process, used
+from harness.report import compare, interleaved, missing, report, rounds
+
+from auberge.image.cpio import Cpio
+
+SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "computing")
+COMPILER, PACKAGE = "riscv64-linux-gnu-gcc", "gcc-riscv64-linux-gnu"
+OPTIONS = ["-O2", "-fno-math-errno"]
+ALONE = ["-static", "-nostdlib", "-fno-builtin", "-fno-tree-loop-distribute-patterns"]
+PROMPT = "root@tiny:~# "
+
+
+def programs() -> list[str]:
+    """Their names."""
+    return sorted(name[:-2] for name in os.listdir(SOURCES) if name.endswith(".c"))
+
+
+def compiled(compiler: str, name: str, folder: str, *options: str) -> str:
+    """The path of an executable."""
+    path = os.path.join(folder, f"{name}-{compiler}")
+    source = os.path.join(SOURCES, name + ".c")
+    subprocess.run([compiler, *OPTIONS, *options, "-o", path, source], check=True)
+    return path
+
+
+def archive(folder: str) -> bytes:
+    """All programs for the guest, to be unpacked after its own initramfs."""
+    out = io.BytesIO()
+    files = Cpio(out)
+    files.directory("bin")
+    for name in programs():
+        with open(compiled(COMPILER, name, folder, *ALONE), "rb") as file:
+            files.file(f"bin/compute_{name}", file.read(), 0o755)
+    files.close()
+    return out.getvalue()
+
+
+def cpu_of(guest: Process, name: str) -> float:
+    """Seconds of CPU that the emulator uses while the guest runs a program."""
+    before = guest.cpu()
+    guest.send(f"compute_{name}; echo fin''ished\n")
+    guest.await_text("finished")
+    spent = guest.cpu() - before
+    guest.await_text(PROMPT)
+    return spent
+
+
+def main() -> None:
+    """Two guests, each program in one and then in the other; and on this host, if it has gcc."""
+    count = rounds(3)
+    if shutil.which(COMPILER) is None:
+        missing(COMPILER, PACKAGE)
+        return
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        initrd = os.path.join(folder, "initrd")
+        with open(initrd, "wb") as file:
+            file.write(tiny_initrd() + archive(folder))
+        commands = [boot_tiny_from(initrd, "--engine", "translator")]
+        if qemu_is_here():
+            commands.append(qemu_boot_tiny_from(initrd))
+        else:
+            missing(QEMU, QEMU_PACKAGE)
+        guests = [stack.enter_context(Process(command)) for command in commands]
+        for guest in guests:
+            guest.await_text(PROMPT)
+        for name in programs():
+            for guest in guests:
+                cpu_of(guest, name)
+            found = interleaved(count, *(partial(cpu_of, guest, name) for guest in guests))
+            compare(f"computing.{name}", "s", found[0], found[1] if len(found) > 1 else [])
+            if shutil.which("gcc"):
+                native = used([compiled("gcc", name, folder)]).cpu
+                report(f"computing.{name}.native", native, "s")
+
+
+if __name__ == "__main__":
+    main()
