@@ -58,12 +58,7 @@ def archive(folder: str) -> bytes:
 
 def cpu_of(guest: Process, name: str) -> float:
     """Seconds of CPU that the emulator uses while the guest runs a program."""
-    before = guest.cpu()
-    guest.send(f"compute_{name}; echo fin''ished\n")
-    guest.await_text("finished")
-    spent = guest.cpu() - before
-    guest.await_text(PROMPT)
-    return spent
+    return guest.carry_out(f"compute_{name}", PROMPT).cpu
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ import random
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -50,12 +49,7 @@ def disks(folder: str) -> list[str]:
 
 def command(guest: Process, words: str) -> float:
     """Seconds that a command takes in the guest."""
-    begin = time.monotonic()
-    guest.send(f"{words}; echo fin''ished\n")
-    guest.await_text("finished")
-    taken = time.monotonic() - begin
-    guest.await_text(PROMPT)
-    return taken
+    return guest.carry_out(words, PROMPT).wall
 
 
 def read_all(disk: int, flags: str) -> str:

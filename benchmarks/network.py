@@ -42,12 +42,7 @@ def free_port() -> int:
 
 def command(guest: Process, words: str) -> float:
     """Seconds that a command takes in the guest."""
-    begin = time.monotonic()
-    guest.send(f"{words}; echo fin''ished\n")
-    guest.await_text("finished")
-    taken = time.monotonic() - begin
-    guest.await_text(PROMPT)
-    return taken
+    return guest.carry_out(words, PROMPT).wall
 
 
 def to_guest(guest: Process, port: int) -> float:

@@ -24,12 +24,7 @@ COMMANDS = {
 
 def cpu_of(guest: Process, command: str) -> float:
     """Seconds of CPU that the emulator uses while the guest runs a command."""
-    before = guest.cpu()
-    guest.send(f"{command}; echo fin''ished\n")
-    guest.await_text("finished")
-    spent = guest.cpu() - before
-    guest.await_text(PROMPT)
-    return spent
+    return guest.carry_out(command, PROMPT).cpu
 
 
 def main() -> None:

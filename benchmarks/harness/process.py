@@ -81,6 +81,15 @@ class Process:
                 total += int(file.read().split()[0])
         return total / 1e9
 
+    def carry_out(self, command: str, prompt: str) -> Usage:
+        """Have the guest's shell carry out a command, up to its next prompt; what that used."""
+        cpu, begin = self.cpu(), time.perf_counter()
+        self.send(f"{command}; echo fin''ished\n")
+        self.await_text("finished")
+        used = Usage(self.cpu() - cpu, time.perf_counter() - begin)
+        self.await_text(prompt)
+        return used
+
     def memory(self, guest_size: int) -> Memory:
         """Resident memory now; the guest's RAM is the mapping of exactly `guest_size` bytes."""
         guest = own = size = 0
