@@ -21,7 +21,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from auberge.engine import cache
 from auberge.engine.describe import layout_of, reset_of, steady
-from auberge.engine.explore import LIMIT, Explorer
+from auberge.engine.explore import LIMIT, Explorer, Shape
 from auberge.engine.host import Host
 from auberge.engine.llvm_text import METADATA
 from auberge.engine.lowering import Context
@@ -94,10 +94,18 @@ class Regions:
         if not shape.steps:
             return None
         text = Region(self.context, self.explorer, shape, entry, "region").text
-        return self.compile_text(text), len(shape.steps)
+        return self.code_of(page, entry, shape, text), len(shape.steps)
+
+    def code_of(self, page: bytes, entry: int, shape: Shape, text: str) -> bytes:
+        """Machine code of this region's LLVM text; what else is said is for who shows it."""
+        return self.compile_text(text)
 
     def compile_text(self, text: str) -> bytes:
         """Machine code of a region's LLVM text."""
+        return self.emit(self.optimized(text))
+
+    def optimized(self, text: str, name: str = "region") -> llvm.ModuleRef:
+        """A module of its own, of LLVM text whose function `name` went through the passes."""
         parsed = llvm.parse_assembly(text + INTRINSICS + METADATA)
         parsed.triple = self.triple
         passes = llvm.create_new_function_pass_manager()
@@ -105,9 +113,12 @@ class Regions:
         passes.add_simplify_cfg_pass()
         passes.add_instruction_combine_pass()
         passes.add_simplify_cfg_pass()
-        function = parsed.get_function("region")
-        passes.run(function, self.builder)
-        code = _text_of(self.machine.emit_object(parsed))
+        passes.run(parsed.get_function(name), self.builder)
+        return parsed
+
+    def emit(self, module: llvm.ModuleRef) -> bytes:
+        """Machine code of a region's module."""
+        code = _text_of(self.machine.emit_object(module))
         if code.symbols["region"] != 0:
             raise RuntimeError("the code of a region does not begin with it")
         return code.text
@@ -179,10 +190,9 @@ def build() -> cache.Entry:
     return cache.Entry(code.text, symbols, layout.cells, reset_of(rv64), rv64.isa_string())
 
 
-def serve() -> None:
+def serve(regions: Regions) -> None:
     """Compile the regions that are asked for on standard input, one after another."""
     os.nice(NICE)
-    regions = Regions(Host.ours())
     read, write = sys.stdin.buffer, sys.stdout.buffer
     while len(size := read.read(SIZE)) == SIZE:
         entry, others, page = marshal.loads(read.read(int.from_bytes(size, "little")))
@@ -194,7 +204,7 @@ def serve() -> None:
 def main() -> int:
     """Write the entry to standard output; or, called with `regions`, compile those."""
     if sys.argv[1:] == ["regions"]:
-        serve()
+        serve(Regions(Host.ours()))
         return 0
     sys.stdout.buffer.write(cache.pack(build(), cache.key()))
     return 0

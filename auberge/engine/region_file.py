@@ -84,6 +84,12 @@ class RegionFile:
         except OSError:
             return b""
 
+    def look_again(self) -> None:
+        """Have `regions` tell of everything once more, and of what others have added."""
+        self.index.clear()
+        if self._file >= 0:
+            self._scan()
+
     def regions(self, digest: bytes) -> list[tuple[int, int, bytes]]:
         """What is kept of a page: entry, instructions and code of each region; verified here."""
         found: list[tuple[int, int, bytes]] = []

@@ -36,6 +36,11 @@ class Translations:
 
     With `waits`, as for tests, slices are short, each sample is looked at, and the guest stands
     still while a region is compiled: what is translated does not depend on time.
+
+    When `arena` is full, all regions are dropped and another takes its place. A hart's records may
+    lead into the old one until it has forgotten them: it holds on to that arena as long, and the
+    memory goes with the last that does. So nobody waits for a hart that sleeps or was stopped, and
+    there are at most as many arenas as harts, and one.
     """
 
     def __init__(
@@ -47,8 +52,7 @@ class Translations:
         self.asked: set[Order] = set()
         self.news: list[tuple[Order, int]] = []
         self.lock = threading.Lock()
-        self.instructions = self.loaded = 0
-        self.is_full = False
+        self.regions = self.instructions = self.loaded = self.dropped = 0
 
     def collect(self) -> None:
         """Take over what the workshop has done."""
@@ -71,14 +75,33 @@ class Translations:
 
     def add(self, order: Order, code: bytes, instructions: int) -> None:
         """A region that can be installed from now on."""
-        try:
-            address = self.arena.add(code, ALIGN)
-        except MemoryError:
-            self.is_full = True
+        address = self._place(code)
+        if address is None:
             return
         self.known.setdefault(order.digest, {})[order.entry] = address
         self.news.append((order, address))
+        self.regions += 1
         self.instructions += instructions
+
+    def _place(self, code: bytes) -> int | None:
+        """Where the arena has it now; None, if the host has no memory for another arena."""
+        try:
+            return self.arena.add(code, ALIGN)
+        except MemoryError:
+            try:
+                self._begin_anew()
+                return self.arena.add(code, ALIGN)
+            except (MemoryError, OSError):
+                return None
+
+    def _begin_anew(self) -> None:
+        """Drop all regions: what is hot comes back, from the file or from the workshop."""
+        self.arena = Arena(self.arena.size)
+        self.known, self.news = {}, []
+        self.asked.clear()
+        self.dropped += 1
+        if self.file is not None:
+            self.file.look_again()
 
 
 class Translator(Interpreter):
@@ -98,6 +121,7 @@ class Translator(Interpreter):
         self._digests: dict[int, bytes] = {}  # of pages of records
         self._pages: dict[bytes, set[int]] = {}
         self._news = 0
+        self._arena = translations.arena  # what installed regions are in
         self.installed = 0
         self._samples = (ctypes.c_uint64 * SAMPLES)()
         hart["samples"] = ctypes.addressof(self._samples)
@@ -106,8 +130,11 @@ class Translator(Interpreter):
             hart["longest"], hart["samples_wanted"] = SHORT, 1
 
     def _other(self, code: int, left: int) -> tuple[Exit | None, int]:
-        if code == exits.NEW_CODE:
+        if self._arena is not self.translations.arena:
+            self._begin_anew()
+        elif code == exits.NEW_CODE:
             self._meet(self.hart["exit_address"])
+        if code == exits.NEW_CODE:
             return None, left
         if code == exits.SAMPLED:
             self._look()
@@ -123,10 +150,12 @@ class Translator(Interpreter):
             self._pages[old].discard(page)
         self._digests[page] = digest
         self._pages.setdefault(digest, set()).add(page)
-        with self.translations.lock:
-            regions = dict(self.translations.of(digest))
-        for entry, address in regions.items():
-            self._install(page, entry, address)
+        works = self.translations
+        with works.lock:
+            regions = works.of(digest)
+            if self._arena is works.arena:  # else we begin anew, with the next exit
+                for entry, address in regions.items():
+                    self._install(page, entry, address)
 
     def _install(self, page: int, entry: int, address: int) -> None:
         if not self.hart["breakpoint_count"]:  # a region would pass over them
@@ -137,6 +166,11 @@ class Translator(Interpreter):
         super().forget_code()
         self._digests.clear()
         self._pages.clear()
+
+    def _begin_anew(self) -> None:
+        """Let go of regions that were dropped: no record leads to one from here on."""
+        self.forget_code()
+        self._arena, self._news = self.translations.arena, 0
 
     # -- heat -----------------------------------------------------------------------------------
     def _look(self) -> None:
@@ -154,13 +188,14 @@ class Translator(Interpreter):
             self._place_orders()
             if works.waits:
                 works.collect()
-        self._install_news()
+            if self._arena is works.arena:
+                self._install_news()
 
     def _place_orders(self) -> None:
         works = self.translations
         if len(self._heat) > MOST_PLACES:
             self._heat.clear()
-        if works.is_full or len(works.asked) > MOST_PLACES:
+        if len(works.asked) > MOST_PLACES:
             return
         hot = [o for o, n in self._heat.items() if n >= works.heat]
         hot.sort(key=lambda o: -self._heat[o])
@@ -190,7 +225,8 @@ class Translator(Interpreter):
         """What this engine counted since it was made."""
         works = self.translations
         return super().statistics() | {
-            "regions": len(works.news),
+            "regions": works.regions,
+            "regions_dropped": works.dropped,
             "regions_loaded": works.loaded,
             "regions_installed": self.installed,
             "region_instructions": works.instructions,

@@ -40,6 +40,7 @@ class Workshop:
         self.open: list[Order] = []
         self.since = 0.0
         self.starts = self.lost = 0
+        self.wall = self.cpu = 0.0  # seconds: with an order open; of processes that have ended
         self._in = b""
 
     @property
@@ -102,7 +103,7 @@ class Workshop:
                     return ready
                 self._in = self._in[SIZE + size :]
                 ready.append((self.open.pop(0), code, count))
-                self.since = time.monotonic()
+                self._done_one()
         return ready
 
     def _receive(self, wait: bool) -> bool:
@@ -125,9 +126,20 @@ class Workshop:
         self._in += data
         return True
 
+    def _done_one(self) -> None:
+        now = time.monotonic()
+        self.wall += now - self.since
+        self.since = now
+
+    def cpu_seconds(self) -> float:
+        """What compiling has cost so far, of all processes there were."""
+        return self.cpu + (0.0 if self.process is None else cpu_seconds(self.process.pid))
+
     def _give_up(self) -> None:
         """End the process; the order it was at is lost, the others may be placed again."""
-        self.lost += bool(self.open)
+        if self.open:
+            self.lost += 1
+            self._done_one()
         self.open.clear()
         self.close()
 
@@ -137,9 +149,20 @@ class Workshop:
         if process is None:
             return
         atexit.unregister(self.close)
+        self.cpu += cpu_seconds(process.pid)
         process.kill()
         process.wait()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 with suppress(OSError):  # what it holds was for a process that is gone
                     stream.close()
+
+
+def cpu_seconds(pid: int) -> float:
+    """The time that a process of ours has computed: utime and stime of proc_pid_stat(5)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
