@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 
+from auberge.engine import leaving
 from auberge.engine.clock import FREQUENCY, HOST, INSTRUCTIONS, NANOSECONDS, InstructionClock
 from auberge.engine.exits import DEFERRED, HYPERCALL, IDLE, SAMPLED, SPENT, STOPPED, STUCK
 from auberge.engine.fetch import (
@@ -508,7 +509,7 @@ refetch:
 # Tell translated code where the rest is.
 PUBLISH = "".join([
     "define void @publish(ptr %st) #0 {\n",
-    *(f"%{f} = ptrtoint ptr @{f} to i64\nput f_{f}, %{f}\n" for f in SHARED),
+    *(f"%{f} = ptrtoint ptr @{leaving.name(f)} to i64\nput f_{f}, %{f}\n" for f in SHARED),
     *(f"put nan_{fmt}, {((1 << exponent + 1) - 1) << fraction - 1}\n"
       for fmt, (_, fraction, exponent) in TYPES.items()),
     "ret void\n}\n",
@@ -531,4 +532,4 @@ def glue(layout: Layout) -> str:
     """All of it, as plain LLVM text."""
     called = (FILL, _flush_all(), _flush_page(layout), forget_code(layout), NEW_PAGE, TAKE_SLICE,
               TIME, RUN, PREPARE, PUBLISH, TAKE_TRAP)  # fmt: skip
-    return expand(layout, "".join((*HANDLERS, *called)))
+    return expand(layout, "".join((*HANDLERS, *leaving.HANDLERS, *called)))

@@ -23,6 +23,8 @@ SHARED = (
     "place_load_4", "place_load_8", "place_store_4", "place_store_8", "place_store_64",
     "fpu_narrow_32",
 )  # fmt: skip
+# Why regions were left, but to go on at other code: see `leaving`.
+CAUSES = ("budget", "attention", "trap", "device", "fetch", "mode", "reference")
 LONGEST_SLICE = 1 << 15  # instructions between two looks at the clock: some 60 us
 SAMPLES = 64  # places where slices ended that are kept until someone asks
 
@@ -49,6 +51,7 @@ INTERNAL = (
     # whether a region ended this slice, and how many; whether to tell of each new page of code.
     "samples", "sampled", "samples_wanted", "cold", "slices", "cold_slices", "reports_code",
     "nan_32", "nan_64",  # the canonical ones: regions have no data of their own
+    *(f"exits_{cause}" for cause in CAUSES),
     *(f"f_{name}" for name in SHARED),
     "passed",  # pc | 1: execute what is there, be there a breakpoint
     *(f"watch{n}_{field}" for n in range(WATCHES) for field in Watch._fields),

@@ -18,7 +18,7 @@ from auberge.engine.exits import Exit
 from auberge.engine.interpreter import Interpreter, Library
 from auberge.engine.records import PAGE_OF_RECORDS, SNAPSHOT
 from auberge.engine.region_file import RegionFile
-from auberge.engine.state import SAMPLES, HartState
+from auberge.engine.state import CAUSES, SAMPLES, HartState
 from auberge.engine.workshop import Order, Workshop
 from auberge.memory.arena import Arena
 from auberge.memory.ram import PAGE, Ram
@@ -233,4 +233,5 @@ class Translator(Interpreter):
             "slices": self.hart["slices"],
             "slices_in_regions": self.hart["cold_slices"],
             "region_bytes": works.arena.used,
+            **{f"exits_{cause}": self.hart[f"exits_{cause}"] for cause in CAUSES},
         }
