@@ -7,7 +7,6 @@ not counted: that is its way, and the fastest there is.
 from __future__ import annotations
 
 from auberge.engine.llvm_text import TRAPPED
-from auberge.engine.state import CAUSES
 
 # What a region jumps to, and the cause that is counted; `failed` has two.
 COUNTED = {

@@ -103,6 +103,19 @@ class Translations:
         if self.file is not None:
             self.file.look_again()
 
+    def statistics(self) -> dict[str, int]:
+        """What was counted for all harts together."""
+        return {
+            "regions": self.regions,
+            "regions_loaded": self.loaded,
+            "regions_lost": self.workshop.lost,
+            "regions_dropped": self.dropped,
+            "region_instructions": self.instructions,
+            "region_bytes": self.arena.used,
+            "compiler_cpu_ms": round(1000 * self.workshop.cpu_seconds()),
+            "compiler_wall_ms": round(1000 * self.workshop.wall),
+        }
+
 
 class Translator(Interpreter):
     """An engine, as the interpreter is, with regions installed among its records."""
@@ -223,15 +236,10 @@ class Translator(Interpreter):
 
     def statistics(self) -> dict[str, int]:
         """What this engine counted since it was made."""
-        works = self.translations
         return super().statistics() | {
-            "regions": works.regions,
-            "regions_dropped": works.dropped,
-            "regions_loaded": works.loaded,
+            **self.translations.statistics(),
             "regions_installed": self.installed,
-            "region_instructions": works.instructions,
             "slices": self.hart["slices"],
             "slices_in_regions": self.hart["cold_slices"],
-            "region_bytes": works.arena.used,
             **{f"exits_{cause}": self.hart[f"exits_{cause}"] for cause in CAUSES},
         }

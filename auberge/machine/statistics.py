@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from auberge.machine.translated import together, translator_rows
 from auberge.machine.vcpu import Measured
 
 
@@ -18,10 +19,12 @@ class Statistics(NamedTuple):
     network: dict[str, int] = {}
     folders: dict[str, int] = {}
     disks: dict[str, int] = {}
+    translator: dict[str, int] = {}
 
     def plus(self, counted: dict[str, int]) -> "Statistics":
         """With what an engine counted."""
         return self._replace(
+            translator=together(self.translator, counted) if "slices" in counted else {},
             instructions=self.instructions + counted.get("instructions", 0),
             tlb_misses=self.tlb_misses + counted.get("tlb_misses", 0),
         )
@@ -62,6 +65,7 @@ class Statistics(NamedTuple):
             ("TLB misses", f"{self.tlb_misses:,}"),
             ("in native code", f"{self.native_ns / 1e9:,.3f} s"),
             ("in Python", f"{self.python_ns / 1e9:,.3f} s"),
+            *translator_rows(self.translator),
             *((f"exits {name}", f"{count:,}") for name, count in exits),
             *((f"accesses {name}", f"{count:,}") for name, count in accesses if count),
             *((f"disks {name}", text) for name, text in self._disk_rows()),
