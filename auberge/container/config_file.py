@@ -1,0 +1,181 @@
+"""config.json read and checked against the types of config.py: every error names path and fix."""
+
+from collections.abc import Callable
+from types import UnionType
+from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin
+
+from auberge.container.config import Config
+from auberge.refusal import Refusal
+
+LONGEST = 16 << 20  # bytes of a config.json; real ones have some 10 KiB
+CAPITALS = {
+    "id": "ID", "io": "IO", "iops": "IOPS", "tcp": "TCP", "oom": "OOM", "cpu": "CPU",
+    "cmt": "CMT", "mbm": "MBM",
+}  # fmt: skip
+MISSING = {
+    "$.process.args": "give at least one argument",
+    "$.process.cwd": "write an absolute path, such as '/'",
+    "$.ociVersion": "write '1.1.0'",
+    "$.root.path": "write the path of the root file system, such as 'rootfs'",
+}
+KINDS = {str: "a string", bool: "true or false", int: "a whole number"}
+
+Reader = Callable[[object, str], object]
+_T = TypeVar("_T")
+
+
+class Wrong(Exception):
+    """What is wrong with a value, and where: `$.process.cwd: ...; ...`."""
+
+
+def load(path: str) -> Config:
+    """The config.json at `path`; raises Refusal with all it takes to mend it."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(LONGEST + 1)
+    except OSError as error:
+        raise Refusal(
+            f"{path}: {(error.strerror or 'unreadable').lower()}; "
+            "give the folder of a bundle, with its config.json"
+        ) from None
+    return parse(data, Config, path)
+
+
+def parse(data: bytes, kind: type[_T], name: str) -> _T:
+    """JSON text as a `kind`, a class of config.py; `name` is what errors call the text."""
+    import json
+
+    if len(data) > LONGEST:
+        raise Refusal(f"{name}: more than {LONGEST} bytes; a config.json has far fewer")
+    try:
+        value: object = json.loads(data, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise Refusal(f"{name}: not JSON ({error}); write JSON as of RFC 8259") from None
+    return convert(value, kind, name)
+
+
+def convert(value: object, kind: type[_T], name: str) -> _T:
+    """What json has read, as a `kind`."""
+    try:
+        result = _reader(kind)(value, "$")
+    except Wrong as wrong:
+        raise Refusal(f"{name}: {wrong}") from None
+    assert isinstance(result, kind)
+    return result
+
+
+def property_name(field: str) -> str:
+    """The property that a field stands for: `no_new_privileges` is `noNewPrivileges`."""
+    first, *others = field.rstrip("_").split("_")
+    return first + "".join(CAPITALS.get(word) or word.capitalize() for word in others)
+
+
+def _no_constant(text: str) -> object:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+_readers: dict[object, Reader] = {}
+
+
+def _reader(kind: object) -> Reader:
+    """What reads a value of that type, made once for each."""
+    try:
+        return _readers[kind]
+    except KeyError:
+        found = _readers[kind] = _make(kind)
+        return found
+
+
+def _make(kind: object) -> Reader:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _checked(_reader(arguments[0]), arguments[1:])
+    if origin is Literal:
+        return _one_of(arguments)
+    if origin is UnionType or origin is Union:
+        return _reader(arguments[0])  # X | None: null is told apart by the object's reader
+    if origin is tuple:
+        return _array(_reader(arguments[0]))
+    if origin is dict:
+        return _map(_reader(arguments[1]))
+    if isinstance(kind, type) and issubclass(kind, tuple):
+        return _object(kind)
+    assert kind in (str, bool, int)
+    return _plain(kind)
+
+
+def _plain(kind: type) -> Reader:
+    def read(value: object, path: str) -> object:
+        if type(value) is kind:
+            return value
+        raise Wrong(f"{path}: {_shown(value)} is not {KINDS[kind]}; write {KINDS[kind]}")
+
+    return read
+
+
+def _checked(reader: Reader, checks: tuple[Callable[[object], str | None], ...]) -> Reader:
+    def read(value: object, path: str) -> object:
+        result = reader(value, path)
+        for check in checks:
+            complaint = check(result)
+            if complaint is not None:
+                raise Wrong(f"{path}: {complaint}")
+        return result
+
+    return read
+
+
+def _one_of(words: tuple[str, ...]) -> Reader:
+    def read(value: object, path: str) -> object:
+        if isinstance(value, str) and value in words:
+            return value
+        choice = ", ".join(word for word in words if word)
+        raise Wrong(f"{path}: {_shown(value)} is not known; write one of {choice}")
+
+    return read
+
+
+def _array(item: Reader) -> Reader:
+    def read(value: object, path: str) -> object:
+        if not isinstance(value, list):
+            raise Wrong(f"{path}: {_shown(value)} is not an array; write it in [ ]")
+        return tuple([item(part, f"{path}[{at}]") for at, part in enumerate(value)])
+
+    return read
+
+
+def _map(item: Reader) -> Reader:
+    def read(value: object, path: str) -> object:
+        if not isinstance(value, dict):
+            raise Wrong(f"{path}: {_shown(value)} is not an object; write it in {{ }}")
+        return {key: item(part, f"{path}[{key!r}]") for key, part in value.items()}
+
+    return read
+
+
+def _object(kind: type[tuple[object, ...]]) -> Reader:
+    hints: dict[str, object] = kind.__annotations__
+    defaults: dict[str, object] = vars(kind)["_field_defaults"]
+    fields = [(name, property_name(name), _reader(hint)) for name, hint in hints.items()]
+
+    def read(value: object, path: str) -> object:
+        if not isinstance(value, dict):
+            raise Wrong(f"{path}: {_shown(value)} is not an object; write it in {{ }}")
+        found: list[object] = []
+        for name, key, reader in fields:
+            part = value.get(key)
+            if part is not None:  # "null" is what Go's encoder writes for nothing
+                found.append(reader(part, f"{path}.{key}"))
+            elif name in defaults:
+                found.append(defaults[name])
+            else:
+                where = f"{path}.{key}"
+                raise Wrong(f"{where}: missing; {MISSING.get(where, 'it has to be there')}")
+        return tuple.__new__(kind, found)
+
+    return read
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
