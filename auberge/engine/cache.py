@@ -93,7 +93,8 @@ def _checksum(body: bytes) -> bytes:
     return zlib.crc32(body).to_bytes(4, "little") + zlib.adler32(body).to_bytes(4, "little")
 
 
-def _read(path: str, key: str) -> Entry | None:
+def read_ours(path: str) -> bytes | None:
+    """What the file holds, if there is one that nobody but this user could have written."""
     try:
         # Whatever is there: a pipe must not make us wait.
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -105,7 +106,7 @@ def _read(path: str, key: str) -> Entry | None:
         if not ours or not stat.S_ISREG(status.st_mode):
             return None
         with open(fd, "rb", closefd=False) as file:
-            return unpack(file.read(), key)
+            return file.read()
     finally:
         os.close(fd)
 
@@ -114,7 +115,8 @@ def load() -> Entry:
     """The native interpreter for this host: from the cache, or built now by a compiler process."""
     ours = key()
     path = os.path.join(folder(), f"interpreter-{ours}")
-    entry = _read(path, ours)
+    data = read_ours(path)
+    entry = unpack(data, ours) if data is not None else None
     return entry if entry is not None else _build(path, ours)
 
 
@@ -138,11 +140,11 @@ def _build(path: str, key: str) -> Entry:
             f"compiler: it ended with status {done.returncode} ({last}); "
             "use --engine reference, or report this"
         )
-    _keep(path, done.stdout)
+    keep(path, done.stdout)
     return entry
 
 
-def _keep(path: str, data: bytes) -> None:
+def keep(path: str, data: bytes) -> None:
     """Write it beside and rename, so that nobody ever sees half of it; or leave it, if none can."""
     import tempfile
 

@@ -59,6 +59,7 @@ def compile_text(text: str, host: Host, level: int = 2) -> Code:
     """
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
+    llvm.initialize_native_asmparser()  # the containers' stub makes system calls
     machine = llvm.Target.from_triple(TRIPLES[host.machine]).create_target_machine(
         cpu=host.cpu, features=",".join("+" + f for f in host.features), opt=level, reloc="pic",
         codemodel="small")  # fmt: skip

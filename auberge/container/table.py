@@ -1,0 +1,163 @@
+"""The table of system calls that the native stub runs between a clone and an exec.
+
+A row is one system call with what follows it; stub.py says how a row is run. Rows and data have
+fixed addresses, since the stub has an address space of its own: pointers are plain numbers here.
+"""
+
+import struct
+from typing import NamedTuple
+
+from auberge.container.kernel import SYSCALLS
+
+ROWS, DATA = 0x60_0000, 0x80_0000
+ROW = 12 * 8
+LIMIT = (DATA - ROWS) // ROW
+MESSAGE = 16  # bytes of what is told to the runtime: a kind or a row, and a number or an errno
+FAILED = DATA  # where the stub writes which row failed, and the errno
+CHOOSE = -1  # no system call: its result is the first argument
+PAGE = 4096
+
+
+class Slot(NamedTuple):
+    """Where the result of a row is kept; as an argument, its value when the row is run."""
+
+    address: int
+
+
+class Label:
+    """A place in the table to go to, known once `Table.place` has met it."""
+
+    def __init__(self) -> None:
+        self.row = -1
+
+
+class _Row(NamedTuple):
+    number: int
+    values: tuple[int, ...]
+    slots: int
+    store: int
+    next: Label | None
+    zero: Label | None
+    error: Label | None
+    by: int
+
+
+class Table:
+    """Rows in the making: `call` and `keep` append one, `text` and `data` place what they need."""
+
+    def __init__(self, machine: str) -> None:
+        self._numbers = SYSCALLS[machine]
+        self._rows: list[_Row] = []
+        self._data = bytearray(MESSAGE)
+        self._texts: dict[bytes, int] = {}
+        self.operations: list[object] = []
+
+    def begin(self, operation: object) -> None:
+        """The rows to come carry out this operation: a failure is told by its name."""
+        self.operations.append(operation)
+
+    def text(self, text: str | bytes) -> int:
+        """The address of a string of the kernel's."""
+        raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+        try:
+            return self._texts[raw]
+        except KeyError:
+            found = self._texts[raw] = self.data(raw + b"\0")
+            return found
+
+    def data(self, content: bytes) -> int:
+        """The address of these bytes, which rows may change."""
+        self._data += bytes(-len(self._data) % 8)
+        at = len(self._data)
+        self._data += content
+        return DATA + at
+
+    def words(self, *values: int) -> int:
+        """The address of 64-bit words: of a structure of the kernel's, or an array of pointers."""
+        return self.data(struct.pack(f"<{len(values)}Q", *(v & (1 << 64) - 1 for v in values)))
+
+    def slot(self, value: int = 0) -> Slot:
+        """A slot with that value."""
+        return Slot(self.words(value))
+
+    def call(
+        self,
+        name: str,
+        *arguments: int | Slot,
+        store: Slot | None = None,
+        next: Label | None = None,
+        zero: Label | None = None,
+        error: Label | None = None,
+    ) -> None:
+        """One system call: where to go after it, if that is not the next row.
+
+        `zero` is for the result 0, `error` for an error, which ends everything otherwise.
+        """
+        number = CHOOSE if name == "choose" else self._numbers[name]
+        slots = sum(1 << at for at, a in enumerate(arguments) if isinstance(a, Slot))
+        values = tuple([a.address if isinstance(a, Slot) else a for a in arguments])
+        self._rows.append(
+            _Row(
+                number, values, slots, store.address if store else 0, next, zero, error,
+                len(self.operations) - 1,
+            )
+        )  # fmt: skip
+
+    def keep(
+        self, name: str, *arguments: int | Slot, zero: Label | None = None, error: Label | None = None
+    ) -> Slot:
+        """One system call whose result is kept."""
+        slot = self.slot()
+        self.call(name, *arguments, store=slot, zero=zero, error=error)
+        return slot
+
+    def attempt(self, name: str, *arguments: int | Slot) -> None:
+        """One system call that may fail."""
+        after = Label()
+        self.call(name, *arguments, error=after)
+        self.place(after)
+
+    def go(self, to: Label) -> None:
+        """Go on there."""
+        self.call("choose", 0, next=to)
+
+    def unless(self, slot: Slot, to: Label) -> None:
+        """Go there if the slot's value is 0."""
+        self.call("choose", slot, zero=to)
+
+    def place(self, label: Label) -> None:
+        """The label is the row to come."""
+        label.row = len(self._rows)
+
+    def finish(self, report: Label) -> tuple[bytes, bytes]:
+        """The rows and the data, as bytes; an error that nobody expects leads to `report`."""
+        if len(self._rows) > LIMIT:
+            raise MemoryError(f"{len(self._rows)} rows do not fit a table of {LIMIT}")
+        pack = struct.Struct("<12Q").pack
+        rows = bytearray()
+        here = ROWS
+        for row in self._rows:
+            here += ROW
+            rows += pack(
+                row.number & (1 << 64) - 1,
+                row.slots,
+                *[v & (1 << 64) - 1 for v in row.values],
+                *(0,) * (6 - len(row.values)),
+                row.store,
+                here if row.next is None else _address(row.next),
+                0 if row.zero is None else _address(row.zero),
+                _address(report) if row.error is None else _address(row.error),
+            )
+        return bytes(rows), bytes(self._data)
+
+    def operation_of(self, address: int) -> object | None:
+        """The operation whose row has that address; None if there is none."""
+        at, rest = divmod(address - ROWS, ROW)
+        if rest or not 0 <= at < len(self._rows) or self._rows[at].by < 0:
+            return None
+        return self.operations[self._rows[at].by]
+
+
+def _address(label: Label) -> int:
+    assert label.row >= 0, "a label was never placed"
+    return ROWS + label.row * ROW
