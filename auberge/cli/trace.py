@@ -1,21 +1,29 @@
-"""`auberge trace`: the instructions that a hart executes, one a line, with what each changed."""
+"""`auberge trace`: the instructions that a hart executes, or what the translator makes of them."""
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 from auberge.api.disks import Disks
 from auberge.api.machine import memory_size, repeatable_entropy
+from auberge.cli.blocks import print_json, print_regions
 from auberge.cli.boot import OUT_OF_TIME, chosen_image, seconds
 from auberge.cli.events import Json, Shown, Text
-from auberge.engine.choose import choose
+from auberge.engine.choose import Kind, choose
+from auberge.engine.counting import Counting
 from auberge.image.store import Boot, boot_options
-from auberge.machine.debug.tracing import trace
+from auberge.machine.debug.tracing import run_on, trace
 from auberge.machine.machine import Configuration, Machine, Outside
 from auberge.machine.outcome import Faulted, Outcome, Paused, PoweredOff, TimedOut
 from auberge.machine.symbols import Symbols
 from auberge.machine.vcpu import Vcpu
 from auberge.machine.virt import MOST_HARTS
 from auberge.refusal import Refusal
+
+INSTRUCTIONS = 100
+RUN = 100_000_000  # instructions, to see what becomes hot
+TOP = 3
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +36,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--append", metavar="TEXT", default="", help="the kernel's command line")
     add("--memory", metavar="SIZE", help="as 512M or 2G (512M, or what IMAGE asks for)")
     add("--cpus", metavar="N", type=int, default=1, help="harts (1)")
-    add("--insns", metavar="N", type=int, default=100, help="how many instructions (100)")
+    add(
+        "--insns", metavar="N", type=int,
+        help=f"how many instructions ({INSTRUCTIONS}; with --blocks, {RUN:,})",
+    )  # fmt: skip
+    add(
+        "--blocks", action="store_true",
+        help="show regions instead that were translated and entered meanwhile, most often entered"
+        " first: guest code, LLVM IR, host code",
+    )  # fmt: skip
+    add("--top", metavar="K", type=int, help=f"with --blocks, how many regions ({TOP})")
     add(
         "--from", metavar="ADDRESS|SYMBOL", dest="start",
         help="begin where a hart first comes to this virtual address",
@@ -43,7 +60,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trace; the status is 0, also if the guest ended before all were shown."""
-    for name, value, least in (("insns", args.insns, 1), ("skip", args.skip, 0)):
+    if args.blocks and args.registers:
+        raise Refusal("--registers: not with --blocks, which shows code; leave out one of them")
+    if args.top is not None and not args.blocks:
+        raise Refusal("--top: says how many regions; give --blocks too")
+    insns = args.insns if args.insns is not None else RUN if args.blocks else INSTRUCTIONS
+    top = args.top if args.top is not None else TOP
+    for name, value, least in (("insns", insns, 1), ("skip", args.skip, 0), ("top", top, 1)):
         if value < least:
             raise Refusal(f"--{name} {value}: too few; give at least {least}")
     if not 1 <= args.cpus <= MOST_HARTS:
@@ -64,13 +87,52 @@ def run(args: argparse.Namespace) -> int:
         icount=args.cpus == 1,  # so that the same command shows the same
         firmware=args.firmware,
     )
-    outside = Outside(lambda printed: None, repeatable_entropy(), lambda: 0)
     disks = Disks(wish.disks)
+    if not args.blocks:
+        with opened(configuration, choose("auto"), disks) as machine:
+            return status(show_instructions(args, machine, insns, start, symbols))
+    from tempfile import TemporaryDirectory  # for those who look at regions
+
+    with TemporaryDirectory(prefix="auberge-") as folder, closing(Counting(folder, insns)) as kind:
+        with opened(configuration, kind, disks) as machine:
+            outcome = run_on(
+                machine, lambda vcpu: kind.begin(), insns, args.hart, start, args.skip, args.timeout
+            )
+            show_regions(args, kind, top, symbols)
+    return status(outcome)
+
+
+@contextmanager
+def opened(configuration: Configuration, kind: Kind, disks: Disks) -> Iterator[Machine]:
+    """The machine, until it is closed with its disks."""
+    outside = Outside(lambda printed: None, repeatable_entropy(), lambda: 0)
     try:
-        machine = Machine(configuration, choose("auto"), outside, disks.devices)
-    except BaseException:
+        machine = Machine(configuration, kind, outside, disks.devices)
+        try:
+            yield machine
+        finally:
+            machine.close()
+    finally:
         disks.close()
-        raise
+
+
+def show_regions(args: argparse.Namespace, kind: Counting, top: int, symbols: Symbols) -> None:
+    """What the translator made, and how often it was entered."""
+    entered = kind.entered(args.hart)
+    chosen = entered[:top]
+    explained = kind.explain([region.order for region in chosen])
+    if args.json:
+        print_json(chosen, explained)
+    elif chosen:
+        print_regions(chosen, explained, len(entered), symbols)
+    else:
+        print("auberge: nothing was hot enough to be translated; try more --insns", file=sys.stderr)
+
+
+def show_instructions(
+    args: argparse.Namespace, machine: Machine, insns: int, start: int | None, symbols: Symbols
+) -> Outcome:
+    """Each instruction as it is executed."""
     shown: Shown = Json() if args.json else Text(symbols)
     traced: list[Vcpu] = []
 
@@ -79,16 +141,10 @@ def run(args: argparse.Namespace) -> int:
         if args.registers:
             shown.registers(vcpu)
 
-    try:
-        outcome = trace(
-            machine, begin, shown.event, args.insns, args.hart, start, args.skip, args.timeout
-        )
-        if args.registers and traced:
-            shown.registers(traced[0])
-    finally:
-        machine.close()
-        disks.close()
-    return status(outcome)
+    outcome = trace(machine, begin, shown.event, insns, args.hart, start, args.skip, args.timeout)
+    if args.registers and traced:
+        shown.registers(traced[0])
+    return outcome
 
 
 def status(outcome: Outcome) -> int:

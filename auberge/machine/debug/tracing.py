@@ -6,7 +6,7 @@ from collections.abc import Callable
 from auberge.machine.debug.recorder import Event, Recorder, Trap
 from auberge.machine.machine import Machine
 from auberge.machine.outcome import Broke, Outcome, Paused
-from auberge.machine.pace import Paces
+from auberge.machine.pace import Pace, Paces
 from auberge.machine.vcpu import Vcpu
 
 AT_ONCE = 1000
@@ -31,12 +31,59 @@ def trace(
     They begin when that hart, or with None the first of any, comes to virtual address `start`, and
     `skip` instructions of it later. Says `Paused`, or how the machine ended before.
     """
+    run = _within(machine, timeout)
+    vcpu = _approach(machine, run, hartid, start, skip)
+    if not isinstance(vcpu, Vcpu):
+        return vcpu
+    begin(vcpu)
+    recorder = Recorder(vcpu.hart, machine.ram, vcpu.clock)
+    witness = _Witness(vcpu, recorder, instructions, tell, lambda: machine.end(Paused()))
+    vcpu.engine = recorder
+    vcpu.pace = _slower(vcpu, witness)
+    outcome = run()
+    with machine.visit():  # which completes the access by which a guest switches off
+        witness.look()
+    return outcome
+
+
+def run_on(
+    machine: Machine,
+    begin: Callable[[Vcpu], None],
+    instructions: int,
+    hartid: int | None = None,
+    start: int | None = None,
+    skip: int = 0,
+    timeout: float | None = None,
+) -> Outcome:
+    """As `trace`, at full speed and without telling: stop where that would have ended."""
+    run = _within(machine, timeout)
+    vcpu = _approach(machine, run, hartid, start, skip)
+    if not isinstance(vcpu, Vcpu):
+        return vcpu
+    begin(vcpu)
+    vcpu.pace = _slower(vcpu, _Count(vcpu, instructions, lambda: machine.end(Paused())))
+    return run()
+
+
+def _within(machine: Machine, timeout: float | None) -> Callable[[], Outcome]:
+    """What runs the machine on, until so many seconds from now."""
     deadline = None if timeout is None else time.monotonic() + timeout
 
     def run() -> Outcome:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         return machine.run(None, left, through_resets=False)
 
+    return run
+
+
+def _approach(
+    machine: Machine,
+    run: Callable[[], Outcome],
+    hartid: int | None,
+    start: int | None,
+    skip: int,
+) -> Vcpu | Outcome:
+    """Run to where a trace begins: the hart that is there, or how the machine ended before."""
     vcpu = machine.vcpus[hartid or 0]
     if start is not None:
         machine.debug([start], [])
@@ -48,25 +95,19 @@ def trace(
         if not isinstance(outcome, Broke):
             return outcome
         vcpu = machine.vcpus[outcome.hartid]
-
-    def end() -> None:
-        machine.end(Paused())
-
-    board = [] if vcpu.pace is None else [vcpu.pace]
     if skip:
-        vcpu.pace = Paces([_Count(vcpu, skip, end), *board])
+        board = vcpu.pace
+        vcpu.pace = _slower(vcpu, _Count(vcpu, skip, lambda: machine.end(Paused())))
         outcome = run()
+        vcpu.pace = board
         if not isinstance(outcome, Paused):
             return outcome
-    begin(vcpu)
-    recorder = Recorder(vcpu.hart, machine.ram, vcpu.clock)
-    witness = _Witness(vcpu, recorder, instructions, tell, end)
-    vcpu.engine = recorder
-    vcpu.pace = Paces([witness, *board])
-    outcome = run()
-    with machine.visit():  # which completes the access by which a guest switches off
-        witness.look()
-    return outcome
+    return vcpu
+
+
+def _slower(vcpu: Vcpu, pace: Pace) -> Pace:
+    """The board's own pace, if there is one, and this."""
+    return Paces([pace, *([] if vcpu.pace is None else [vcpu.pace])])
 
 
 class _Count:
