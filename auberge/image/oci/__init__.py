@@ -1,0 +1,1 @@
+"""Images of containers: OCI layouts, docker's archives, layers, root file systems of layers."""

@@ -1,0 +1,119 @@
+"""A directory that strangers' paths are looked up in, and never lead out of.
+
+Each component is opened relative to the one before it and never followed if it is a symbolic link:
+what RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS of openat2(2) promise, on every kernel.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from auberge.refusal import Refusal
+
+OPEN = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+Parts = tuple[str, ...]
+
+
+class Beneath:
+    """An open directory; what was looked up last is kept open, as the next is often there too."""
+
+    def __init__(self, path: str, where: str) -> None:
+        self._where = where
+        self._root = os.open(path, OPEN)
+        self._parts: Parts = ()
+        self._last = self._root
+
+    def close(self) -> None:
+        """Let go of the directories."""
+        self._forget()
+        os.close(self._root)
+
+    def directory(self, parts: Parts) -> int:
+        """A descriptor of a directory in it, good until the next call.
+
+        Raises FileNotFoundError if there is none, and Refusal if something else is in the way.
+        """
+        common = len(self._parts)
+        if parts[:common] != self._parts:
+            self._forget()
+            common = 0
+        for depth in range(common, len(parts)):
+            try:
+                found = os.open(parts[depth], OPEN, dir_fd=self._last)
+            except NotADirectoryError as error:
+                shown = "/".join(parts[: depth + 1])
+                raise Refusal(
+                    f"{self._where}: {shown!r} is not a directory, but something is to be in it;"
+                    " use another archive"
+                ) from error
+            self._forget()
+            self._last, self._parts = found, parts[: depth + 1]
+        return self._last
+
+    def _forget(self) -> None:
+        if self._last != self._root:
+            os.close(self._last)
+        self._last, self._parts = self._root, ()
+
+
+@contextmanager
+def opened(path: str, where: str) -> Iterator[Beneath]:
+    """Open a directory for the length of a block."""
+    tree = Beneath(path, where)
+    try:
+        yield tree
+    finally:
+        tree.close()
+
+
+def open_file(path: str, parts: Sequence[str], where: str) -> int:
+    """A regular file somewhere in a directory, to read; nothing else is opened."""
+    import stat
+
+    with opened(path, where) as tree:
+        parent = tree.directory(tuple(parts[:-1]))
+        # a FIFO would be waited for
+        file = os.open(
+            parts[-1],
+            os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK,
+            dir_fd=parent,
+        )
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise Refusal(f"{where}: {'/'.join(parts)!r} is not a regular file; use another archive")
+    return file
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory and all that is in it, whatever modes a stranger gave to it.
+
+    What belongs to other users is removed only by root.
+    """
+    parent = os.open(os.path.dirname(path) or ".", OPEN)
+    try:
+        _remove(parent, os.path.basename(path))
+    finally:
+        os.close(parent)
+
+
+def _remove(parent: int, name: str) -> None:
+    try:
+        os.unlink(name, dir_fd=parent)
+        return
+    except FileNotFoundError:
+        return
+    except IsADirectoryError:
+        pass
+    directory = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        os.chmod(name, 0o700, dir_fd=parent)
+        this = os.open(name, directory, dir_fd=parent)
+        try:
+            for entry in os.listdir(this):
+                _remove(this, entry)
+        finally:
+            os.close(this)
+        os.rmdir(name, dir_fd=parent)
+    except FileNotFoundError:
+        # somebody else removes it too
+        return
