@@ -12,7 +12,7 @@ _X86_64 = {
     "sched_setaffinity": 203, "exit_group": 231, "keyctl": 250, "ioprio_set": 251, "openat": 257,
     "mkdirat": 258, "mknodat": 259, "fchownat": 260, "unlinkat": 263, "symlinkat": 266,
     "ppoll": 271, "unshare": 272, "dup3": 292, "prlimit64": 302, "setns": 308,
-    "sched_setattr": 314, "seccomp": 317, "getppid": 110, "socket": 41, "setpgid": 109,
+    "sched_setattr": 314, "seccomp": 317, "pipe2": 293,
 }  # fmt: skip
 _AARCH64 = {
     "dup3": 24, "fcntl": 25, "ioctl": 29, "ioprio_set": 30, "mknodat": 33, "mkdirat": 34,
@@ -20,8 +20,8 @@ _AARCH64 = {
     "fchdir": 50, "chroot": 51, "fchmod": 52, "fchownat": 54, "fchown": 55, "openat": 56,
     "close": 57, "read": 63, "write": 64, "ppoll": 73, "capset": 91, "personality": 92,
     "exit_group": 94, "unshare": 97, "sched_setaffinity": 122, "kill": 129, "setresuid": 147,
-    "setresgid": 149, "setpgid": 154, "setsid": 157, "setgroups": 159, "sethostname": 161,
-    "setdomainname": 162, "umask": 166, "prctl": 167, "getppid": 173, "socket": 198,
+    "setresgid": 149, "setsid": 157, "setgroups": 159, "sethostname": 161,
+    "setdomainname": 162, "umask": 166, "prctl": 167, "pipe2": 59,
     "sendto": 206, "recvfrom": 207, "sendmsg": 211, "keyctl": 219, "execve": 221, "wait4": 260,
     "prlimit64": 261, "setns": 268, "sched_setattr": 274, "seccomp": 277,
 }  # fmt: skip

@@ -104,7 +104,11 @@ class Table:
         )  # fmt: skip
 
     def keep(
-        self, name: str, *arguments: int | Slot, zero: Label | None = None, error: Label | None = None
+        self,
+        name: str,
+        *arguments: int | Slot,
+        zero: Label | None = None,
+        error: Label | None = None,
     ) -> Slot:
         """One system call whose result is kept."""
         slot = self.slot()

@@ -1,0 +1,348 @@
+"""Operations on mounts, all by descriptors: no path of a container is looked up twice.
+
+A mount is made or copied attached to nothing, given its attributes, and moved to a place that was
+opened inside the container's root (openat2(2) with RESOLVE_IN_ROOT): symbolic links of an image
+cannot lead outside, and exchanging one meanwhile changes nothing.
+"""
+
+from typing import NamedTuple
+
+from auberge.container import kernel as k
+from auberge.container.mount_options import Options
+from auberge.container.stage import O_CLOEXEC, O_DIRECTORY, O_PATH, Stage
+from auberge.container.table import Label, Slot
+
+
+class Isolate(NamedTuple):
+    """What is mounted in here is not seen outside (mount_namespaces(7))."""
+
+    propagation: int
+    parent: str | None  # the mount that holds the root, if it must be made private for itself
+
+    def rows(self, stage: Stage) -> None:
+        """Slaves unless the root is to be shared: unmounting on the host reaches the container."""
+        table = stage.table
+        root, nothing = table.text("/"), table.text("")
+        table.call("mount", nothing, root, nothing, self.propagation, 0)
+        if self.parent is not None:
+            table.call("mount", nothing, table.text(self.parent), nothing, k.MS_PRIVATE, 0)
+
+
+class MountRoot(NamedTuple):
+    """The container's root: a folder of the host's, as a mount of its own."""
+
+    path: str
+
+    def rows(self, stage: Stage) -> None:
+        """A copy of what is mounted there, laid over itself, as pivot_root(2) wants a mount."""
+        table = stage.table
+        mount = stage.copy_of(self.path, deep=True)
+        flags = O_PATH | O_DIRECTORY | O_CLOEXEC
+        target = table.keep("openat", k.AT_FDCWD, table.text(self.path), flags, 0)
+        stage.move(mount, target)
+        stage.close(target)
+        table.call("choose", mount, store=stage.root)
+
+
+class MountOverlay(NamedTuple):
+    """The container's root: layers, and over them what it changes (Linux's overlayfs.rst)."""
+
+    lower: tuple[str, ...]
+    upper: str
+    work: str
+    at: str
+
+    def rows(self, stage: Stage) -> None:
+        """Mounted in the container's own namespace: it ends with it, whatever happens."""
+        table = stage.table
+        data: list[tuple[str, str | None]] = [("lowerdir", ":".join(self.lower))]
+        data += [("upperdir", self.upper), ("workdir", self.work)]
+        mount = new_file_system(stage, "overlay", "overlay", (), tuple(data), 0)
+        flags = O_PATH | O_DIRECTORY | O_CLOEXEC
+        target = table.keep("openat", k.AT_FDCWD, table.text(self.at), flags, 0)
+        stage.move(mount, target)
+        stage.close(target)
+        table.call("choose", mount, store=stage.root)
+
+
+class OpenNull(NamedTuple):
+    """The host's /dev/null, opened before anything of the container's could be in its place."""
+
+    def rows(self, stage: Stage) -> None:
+        """Masking a file with what only looks like /dev/null would leave it readable."""
+        path = stage.table.text("/dev/null")
+        stage.table.call("openat", k.AT_FDCWD, path, O_PATH | O_CLOEXEC, 0, store=stage.null)
+
+
+class MountFileSystem(NamedTuple):
+    """A new file system at a path of the container's."""
+
+    type: str
+    source: str
+    destination: str
+    options: Options
+
+    def rows(self, stage: Stage) -> None:
+        """A tmpfs becomes read-only at the end: places in it have yet to be made."""
+        o = self.options
+        late = k.MOUNT_ATTR_RDONLY if self.type == "tmpfs" else 0
+        mount = new_file_system(
+            stage, self.type, self.source, o.flags, o.data, (o.set | o.set_below) & ~late
+        )
+        stage.attach(mount, self.destination)
+        finish(stage, mount, o)
+        stage.close(mount)
+
+
+class Bind(NamedTuple):
+    """A file or folder of the host's at a path of the container's."""
+
+    source: str
+    destination: str
+    directory: bool
+    options: Options
+    early: Slot | None = None  # the copy, if it was made before the container's namespaces
+
+    def rows(self, stage: Stage) -> None:
+        """Its attributes are set before anybody can see it."""
+        o = self.options
+        mount = self.early or stage.copy_of(self.source, o.deep)
+        if o.set or o.clear:
+            stage.change(mount, o.set, o.clear)
+        if o.set_below or o.clear_below:
+            stage.change(mount, o.set_below, o.clear_below, deep=True)
+        stage.attach(mount, self.destination, self.directory)
+        finish(stage, mount, o)
+        stage.close(mount)
+
+
+class Remount(NamedTuple):
+    """Other attributes for what is mounted at a path of the container's already."""
+
+    destination: str
+    options: Options
+
+    def rows(self, stage: Stage) -> None:
+        """Of the mount; what the file system itself was mounted with stays."""
+        o = self.options
+        mount = stage.open_inside(self.destination, O_PATH)
+        stage.change(mount, o.set, o.clear)
+        finish(stage, mount, o)
+        stage.close(mount)
+
+
+class MakeReadOnly(NamedTuple):
+    """A mount of the container's becomes read-only, with none below it."""
+
+    path: str
+
+    def rows(self, stage: Stage) -> None:
+        """The root, and each tmpfs that is to be so."""
+        if self.path == "/":
+            stage.change(stage.root, k.MOUNT_ATTR_RDONLY)
+            return
+        mount = stage.open_inside(self.path, O_PATH)
+        stage.change(mount, k.MOUNT_ATTR_RDONLY)
+        stage.close(mount)
+
+
+class MakeDevice(NamedTuple):
+    """A device node, of mknod(2)."""
+
+    path: str
+    mode: int  # with its type
+    major: int
+    minor: int
+    uid: int
+    gid: int
+
+    def rows(self, stage: Stage) -> None:
+        """What is there already stays: an image's own node, or a bind mount."""
+        table = stage.table
+        folder, name = _parent(stage, self.path)
+        done = Label()
+        number = self.minor & 0xFF | self.major << 8 | (self.minor & ~0xFF) << 12
+        table.call("mknodat", folder, name, self.mode, number, error=done)
+        node = table.keep("openat", folder, name, O_PATH | O_CLOEXEC | 0o400000, 0)
+        table.call("fchownat", node, table.text(""), self.uid, self.gid, k.AT_EMPTY_PATH)
+        stage.close(node)
+        table.place(done)
+        stage.close(folder)
+
+
+class MakeLink(NamedTuple):
+    """A symbolic link."""
+
+    path: str
+    target: str
+
+    def rows(self, stage: Stage) -> None:
+        """What is there already stays."""
+        folder, name = _parent(stage, self.path)
+        stage.table.attempt("symlinkat", stage.table.text(self.target), folder, name)
+        stage.close(folder)
+
+
+class Mask(NamedTuple):
+    """A path of the container's that nobody can read: an empty file, or an empty folder."""
+
+    path: str
+
+    def rows(self, stage: Stage) -> None:
+        """What is not there needs no mask. Opened once, so that it cannot be exchanged."""
+        table = stage.table
+        done, other = Label(), Label()
+        folder = stage.open_inside(self.path, O_PATH | O_DIRECTORY, error=other)
+        data = (("size", "0"), ("nr_inodes", "1"), ("mode", "0555"))
+        flags = k.MOUNT_ATTR_RDONLY | k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV
+        empty = new_file_system(stage, "tmpfs", "tmpfs", (), data, flags | k.MOUNT_ATTR_NOEXEC)
+        stage.move(empty, folder)
+        stage.close(empty, folder)
+        table.go(done)
+        table.place(other)
+        file = stage.open_inside(self.path, O_PATH, error=done)
+        null = stage.copy_of_open(stage.null)
+        stage.move(null, file)
+        stage.close(null, file)
+        table.place(done)
+
+
+class Protect(NamedTuple):
+    """A path of the container's that nobody can write, nor what is below it."""
+
+    path: str
+
+    def rows(self, stage: Stage) -> None:
+        """A read-only copy of it over itself, by the same descriptor."""
+        done = Label()
+        there = stage.open_inside(self.path, O_PATH, error=done)
+        copy = stage.copy_of_open(there, deep=True)
+        stage.change(copy, k.MOUNT_ATTR_RDONLY, deep=True)
+        stage.move(copy, there)
+        stage.close(copy, there)
+        stage.table.place(done)
+
+
+class SetSysctl(NamedTuple):
+    """A parameter of the kernel that belongs to one of the container's namespaces (sysctl(8))."""
+
+    name: str
+    value: str
+
+    def rows(self, stage: Stage) -> None:
+        """Through a /proc that is mounted nowhere: the container's might be something else."""
+        proc = new_file_system(stage, "proc", "proc", (), (), 0)
+        path = "sys/" + self.name.replace(".", "/")
+        strict = k.RESOLVE_BENEATH | k.RESOLVE_NO_SYMLINKS | k.RESOLVE_NO_XDEV
+        stage.write(proc, path, self.value, resolve=strict)
+        stage.close(proc)
+
+
+class Pivot(NamedTuple):
+    """The container's root becomes `/`, and the host's is gone (pivot_root(2))."""
+
+    way: str  # pivot, move (--no-pivot), or chroot without a mount namespace
+
+    def rows(self, stage: Stage) -> None:
+        """pivot_root(".", "."), of its manual page: the old root lies over the new."""
+        table = stage.table
+        here, root, nothing = table.text("."), table.text("/"), table.text("")
+        if self.way == "pivot":
+            flags = O_PATH | O_DIRECTORY | O_CLOEXEC
+            old = table.keep("openat", k.AT_FDCWD, root, flags, 0)
+            table.call("fchdir", stage.root)
+            table.call("pivot_root", here, here)
+            table.call("fchdir", old)
+            table.call("mount", nothing, here, nothing, k.MS_SLAVE | k.MS_REC, 0)
+            table.call("umount2", here, k.MNT_DETACH)
+            stage.close(old)
+        else:
+            table.call("fchdir", stage.root)
+            if self.way == "move":
+                table.call("mount", here, root, nothing, k.MS_MOVE, 0)
+            table.call("chroot", here)
+        table.call("chdir", root)
+
+
+class Propagate(NamedTuple):
+    """linux.rootfsPropagation, of the root once it is `/`."""
+
+    propagation: int
+
+    def rows(self, stage: Stage) -> None:
+        """mount(2)."""
+        nothing = stage.table.text("")
+        stage.table.call("mount", nothing, stage.table.text("/"), nothing, self.propagation, 0)
+
+
+class OpenTerminal(NamedTuple):
+    """A pseudo-terminal of the container's: its other side goes to the console socket."""
+
+    height: int
+    width: int
+    uid: int
+    console: bool  # whether /dev/console is it, too
+
+    def rows(self, stage: Stage) -> None:
+        """The other end is asked of the open terminal (TIOCGPTPEER), never looked up by a name."""
+        import struct
+
+        table = stage.table
+        strict = k.RESOLVE_IN_ROOT | k.RESOLVE_NO_SYMLINKS
+        master = stage.open_inside("/dev/pts/ptmx", 2 | 0o400, resolve=strict)
+        table.call("ioctl", master, k.TIOCSPTLCK, table.words(0))
+        peer = table.keep("ioctl", master, k.TIOCGPTPEER, 2 | 0o400 | O_CLOEXEC)
+        if self.height or self.width:
+            size = struct.pack("<HHHH", self.height, self.width, 0, 0)
+            table.call("ioctl", peer, k.TIOCSWINSZ, table.data(size))
+        table.call("fchown", peer, self.uid, 0xFFFF_FFFF)
+        table.call("fchmod", peer, 0o620)
+        if self.console:
+            stage.attach(stage.copy_of_open(peer), "/dev/console", directory=False)
+        _send_descriptor(stage, stage.descriptors.console_at, master, b"/dev/ptmx")
+        for stream in range(3):
+            table.call("dup3", peer, stream, 0)
+        table.call("ioctl", 0, k.TIOCSCTTY, 0)
+        stage.close(peer, master)
+
+
+def new_file_system(
+    stage: Stage, type: str, source: str, flags: tuple[str, ...],
+    data: tuple[tuple[str, str | None], ...], attributes: int,
+) -> Slot:  # fmt: skip
+    """A new file system, mounted nowhere (fsopen(2), fsconfig(2), fsmount(2))."""
+    table = stage.table
+    context = table.keep("fsopen", table.text(type), k.FSOPEN_CLOEXEC)
+    source_key, string = table.text("source"), k.FSCONFIG_SET_STRING
+    table.call("fsconfig", context, string, source_key, table.text(source or type), 0)
+    for key, value in (*((flag, None) for flag in flags), *data):
+        name = table.text(key)
+        if value is None:
+            table.call("fsconfig", context, k.FSCONFIG_SET_FLAG, name, 0, 0)
+        else:
+            table.call("fsconfig", context, k.FSCONFIG_SET_STRING, name, table.text(value), 0)
+    table.call("fsconfig", context, k.FSCONFIG_CMD_CREATE, 0, 0, 0)
+    mount = table.keep("fsmount", context, k.FSMOUNT_CLOEXEC, attributes)
+    stage.close(context)
+    return mount
+
+
+def finish(stage: Stage, mount: Slot, options: Options) -> None:
+    """The propagation of a mount, once it is in its place."""
+    for propagation, below in options.propagations:
+        stage.change(mount, propagation=propagation, deep=below)
+
+
+def _parent(stage: Stage, path: str) -> tuple[Slot, int]:
+    above, _, name = path.rstrip("/").rpartition("/")
+    return stage.place(above or "/"), stage.table.text(name)
+
+
+def _send_descriptor(stage: Stage, socket: int, file: Slot, text: bytes) -> None:
+    """One message with a descriptor (unix(7), SCM_RIGHTS): struct msghdr of 56 bytes."""
+    table = stage.table
+    control = table.words(20, 1 | 1 << 32, 0)  # cmsg_len, SOL_SOCKET and SCM_RIGHTS, descriptor
+    table.call("choose", file, store=Slot(control + 16))
+    vector = table.words(table.data(text), len(text))
+    message = table.words(0, 0, vector, 1, control, 24, 0)
+    table.call("sendmsg", socket, message, k.MSG_NOSIGNAL)

@@ -1,0 +1,233 @@
+"""What operations make their rows with: the table, its protocol with the runtime, paths inside.
+
+The runtime and the child share one socket that keeps messages apart (SOCK_SEQPACKET). The child
+tells 16 bytes: what, and a number; the runtime answers when it is time to go on, with the state
+that hooks are to read (OCI runtime specification, runtime.md, "State"). Its silence, once it is
+gone, ends the child.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from auberge.container import kernel as k
+from auberge.container.table import FAILED, MESSAGE, Label, Slot, Table
+
+CLONED, READY, CREATED, DONE = 1, 2, 3, 4
+"""What a child tells: its process id is, it waits for go, it waits for start, it was not there."""
+LONGEST_STATE = 60_000  # bytes of what a hook reads: they fit a pipe
+FAILURE = 125  # the exit status of a child that could not become the container
+IN_ROOT = k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS
+O_PATH, O_DIRECTORY, O_CLOEXEC, O_CREAT, O_EXCL = 0o10000000, 0o200000, 0o2000000, 0o100, 0o200
+O_NOFOLLOW = 0o400000
+ECANCELED, ETIMEDOUT = 125, 110
+SIGCHLD, SIGKILL, POLLIN = 17, 9, 1
+
+
+class Descriptors(NamedTuple):
+    """Which descriptors a child is born with, beside standard streams and preserved ones."""
+
+    kept: int = 0  # how many preserved ones, from 3 on
+    start: bool = False  # a FIFO that `start` writes to
+    console: bool = False  # a socket that takes the terminal
+
+    @property
+    def sync(self) -> int:
+        """The socket to the runtime."""
+        return 3 + self.kept
+
+    @property
+    def start_at(self) -> int:
+        """The FIFO."""
+        return self.sync + 1
+
+    @property
+    def console_at(self) -> int:
+        """The socket for the terminal."""
+        return self.sync + 1 + self.start
+
+    @property
+    def end(self) -> int:
+        """The first that is none of these."""
+        return self.console_at + self.console
+
+
+class Stage:
+    """A table in the making, with what the operations of a container have in common."""
+
+    def __init__(self, machine: str, descriptors: Descriptors) -> None:
+        self.table = Table(machine)
+        self.descriptors = descriptors
+        self.root = self.table.slot(k.AT_FDCWD)  # the container's root: a descriptor
+        self.null = self.table.slot(-1 & (1 << 64) - 1)  # the host's /dev/null
+        self.program = self.table.slot()  # the address of the path that can be executed
+        self._report, self._leave = Label(), Label()
+        self._state = self.table.data(bytes(LONGEST_STATE))
+        self._state_size = self.table.slot()
+
+    def finish(self) -> tuple[bytes, bytes]:
+        """The rows and data, ended by what happens after a failure."""
+        table = self.table
+        table.place(self._report)
+        table.call(
+            "sendto", self.descriptors.sync, FAILED, MESSAGE, k.MSG_NOSIGNAL, 0, 0,
+            error=self._leave,
+        )  # fmt: skip
+        table.place(self._leave)
+        table.call("exit_group", FAILURE)
+        return table.finish(self._report)
+
+    def tell(self, what: int, number: Slot | None = None) -> None:
+        """Tell the runtime."""
+        message = self.table.words(what, 0)
+        if number is not None:
+            self.table.call("choose", number, store=Slot(message + 8))
+        self.table.call(
+            "sendto", self.descriptors.sync, message, MESSAGE, k.MSG_NOSIGNAL, 0, 0,
+            error=self._leave,
+        )  # fmt: skip
+
+    def wait(self) -> None:
+        """Wait until the runtime says go on; without it, leave."""
+        self.table.call(
+            "recvfrom", self.descriptors.sync, self._state, LONGEST_STATE, 0, 0, 0,
+            store=self._state_size, zero=self._leave, error=self._leave,
+        )  # fmt: skip
+
+    def leave(self) -> None:
+        """End without a word: all is told."""
+        self.table.go(self._leave)
+
+    def fail(self, errno: int) -> None:
+        """Fail as if the kernel had said so."""
+        self.table.call("choose", -errno)
+
+    def close(self, *slots: Slot) -> None:
+        """Close descriptors."""
+        for slot in slots:
+            self.table.call("close", slot)
+
+    # -- paths inside -------------------------------------------------------------------------
+
+    def open_inside(
+        self, path: str, flags: int, error: Label | None = None, resolve: int = IN_ROOT
+    ) -> Slot:
+        """Open a path of the container's, whose symbolic links end inside (openat2(2))."""
+        how = self.table.words(flags | O_CLOEXEC, 0, resolve)
+        return self.table.keep("openat2", self.root, self.table.text(path), how, 24, error=error)
+
+    def place(self, path: str, directory: bool = True, mode: int = 0o755) -> Slot:
+        """Open what is at a path of the container's; made, with what leads to it, if missing."""
+        table = self.table
+        result = table.slot()
+        missing, done = Label(), Label()
+        flags = O_PATH | (O_DIRECTORY if directory else 0)
+        first = self.open_inside(path, flags, error=missing)
+        table.call("choose", first, store=result, next=done)
+        table.place(missing)
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        above = self.root
+        for at, part in enumerate(parts):
+            last = at == len(parts) - 1
+            here = "/" + "/".join(parts[: at + 1])
+            name = table.text(part)
+            if last and not directory:
+                made = table.keep(
+                    "openat", above, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode & 0o666
+                )
+                self.close(made)
+            else:
+                table.attempt("mkdirat", above, name, mode)
+            new = self.open_inside(here, flags if last else O_PATH | O_DIRECTORY)
+            if above is not self.root:
+                self.close(above)
+            above = new
+        table.call("choose", above, store=result)
+        table.place(done)
+        return result
+
+    def write(self, at: Slot | int, path: str, content: str, resolve: int | None = None) -> None:
+        """Write a file, in one piece."""
+        table = self.table
+        raw = content.encode("utf-8", "surrogateescape")
+        if resolve is None:
+            file = table.keep("openat", at, table.text(path), 1 | O_CLOEXEC, 0)
+        else:
+            how = table.words(1 | O_CLOEXEC, 0, resolve)
+            file = table.keep("openat2", at, table.text(path), how, 24)
+        table.call("write", file, table.data(raw), len(raw))
+        self.close(file)
+
+    def attach(self, mount: Slot, path: str, directory: bool = True) -> None:
+        """Attach a mount at a path of the container's."""
+        target = self.place(path, directory)
+        self.move(mount, target)
+        self.close(target)
+
+    def move(self, mount: Slot, target: Slot) -> None:
+        """Attach a mount to what an open descriptor is of."""
+        nothing = self.table.text("")
+        self.table.call("move_mount", mount, nothing, target, nothing, k.MOVE_BY_FD)
+
+    def change(
+        self, mount: Slot, add: int = 0, take: int = 0, propagation: int = 0, deep: bool = False,
+        users: int = 0,
+    ) -> None:  # fmt: skip
+        """Change the attributes of a mount, with `deep` of all below it (mount_setattr(2))."""
+        attributes = self.table.words(add, take, propagation, users)
+        flags = k.AT_EMPTY_PATH | (k.AT_RECURSIVE if deep else 0)
+        self.table.call("mount_setattr", mount, self.table.text(""), flags, attributes, 32)
+
+    def copy_of(self, source: str, deep: bool) -> Slot:
+        """A copy of the mount at a path of the host's, attached nowhere (open_tree(2))."""
+        flags = k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC | (k.AT_RECURSIVE if deep else 0)
+        return self.table.keep("open_tree", k.AT_FDCWD, self.table.text(source), flags)
+
+    def copy_of_open(self, file: Slot, deep: bool = False) -> Slot:
+        """The same, of what an open descriptor is of."""
+        flags = k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC | k.AT_EMPTY_PATH
+        flags |= k.AT_RECURSIVE if deep else 0
+        return self.table.keep("open_tree", file, self.table.text(""), flags)
+
+    # -- processes ----------------------------------------------------------------------------
+
+    def clone(self, flags: int, child: Label, signal: int, pidfd: int = 0) -> Slot:
+        """A child that goes on at `child`, with a copy of this memory (clone3(2))."""
+        arguments = self.table.words(flags, pidfd, 0, 0, signal, 0, 0, 0, 0, 0, 0)
+        return self.table.keep("clone3", arguments, 88, zero=child)
+
+    def strings(self, texts: Sequence[str]) -> int:
+        """The address of an array of strings that ends with a null pointer."""
+        return self.table.words(*map(self.table.text, texts), 0)
+
+    def run(self, path: str, args: Sequence[str], env: Sequence[str], timeout: int | None) -> None:
+        """Run a program that reads the state, and wait for it; a failure of it is ours."""
+        table = self.table
+        ends = table.words(0, 0)  # two descriptors of 32 bits, which is all that calls look at
+        inlet, outlet = Slot(ends), Slot(ends + 4)
+        table.call("pipe2", ends, O_CLOEXEC)
+        poll = table.data(struct.pack("<ihhQ", -1, POLLIN, 0, 0))
+        pidfd, status = Slot(poll), table.slot()
+        child, over, good = Label(), Label(), Label()
+        pid = self.clone(k.CLONE_PIDFD, child, SIGCHLD, pidfd=poll)
+        self.close(inlet)
+        table.call("write", outlet, self._state, self._state_size)
+        self.close(outlet)
+        until = table.words(timeout, 0) if timeout is not None else 0
+        table.call("ppoll", poll, 1, until, 0, 8, zero=over)
+        table.call("wait4", pid, status.address, 0, 0)
+        self.close(pidfd)
+        table.unless(status, good)
+        self.fail(ECANCELED)
+        table.place(over)
+        table.call("kill", pid, SIGKILL)
+        self.fail(ETIMEDOUT)
+        table.place(child)
+        failed = Label()
+        table.call("dup3", inlet, 0, 0)
+        table.call("execve", table.text(path), self.strings(args), self.strings(env), error=failed)
+        table.place(failed)
+        table.call("exit_group", FAILURE)
+        table.place(good)
