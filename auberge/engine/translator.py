@@ -28,7 +28,9 @@ HEAT = 3  # samples at one place that make it hot
 MOST_PLACES = 1 << 16  # whose heat is remembered, or that were asked for
 # Constants of a region are found by the distance of pages on AArch64.
 ALIGN = 64 if os.uname().machine == "x86_64" else PAGE
-SHORT = 128  # instructions of a slice, where each sample is looked at
+# Instructions of a slice, where each sample is looked at. The shortest (`access.SCATTERED`) must be
+# longer than any way through a region (`explore.LIMIT`), or the region would wait for ever.
+SHORT = 192
 
 
 class Translations:
