@@ -24,8 +24,8 @@ DEFAULT = tuple(
         ("tty", 5, 0),
     )
 )
-"""Numbers of Linux, Documentation/admin-guide/devices.txt. /dev/console is the terminal, if there is
-one, and /dev/ptmx a link."""
+"""Numbers of Linux, Documentation/admin-guide/devices.txt. /dev/console is the terminal, if there
+is one, and /dev/ptmx a link."""
 
 LINKS = (
     ("/dev/fd", "/proc/self/fd"),
@@ -71,10 +71,9 @@ def _node(device: Device, where: str) -> DeviceNode:
             f"config.json: {where}.path: {device.path!r} is no place for a node; write a path such "
             "as '/dev/fuse'"
         )
-    numbers = [0, 0]
     if device.type != "p":  # "unless type is p"
         ends = (("major", device.major, _MAJORS), ("minor", device.minor, _MINORS))
-        for index, (name, value, end) in enumerate(ends):
+        for name, value, end in ends:
             if value is None:
                 raise Refusal(f"config.json: {where}.{name}: missing; write the device's number")
             if not 0 <= value < end:
@@ -82,10 +81,17 @@ def _node(device: Device, where: str) -> DeviceNode:
                     f"config.json: {where}.{name}: {value} is no device number; write one from 0 "
                     f"to {end - 1}"
                 )
-            numbers[index] = value
     mode = _MODE if device.file_mode is None else stat.S_IMODE(device.file_mode)
     kind = _KINDS[device.type]
-    return DeviceNode(device.path, kind | mode, *numbers, device.uid or 0, device.gid or 0, where)
+    return DeviceNode(
+        device.path,
+        kind | mode,
+        (device.major or 0) if device.type != "p" else 0,
+        (device.minor or 0) if device.type != "p" else 0,
+        device.uid or 0,
+        device.gid or 0,
+        where,
+    )
 
 
 def host_node(node: DeviceNode, dev: str = "/dev") -> str:
