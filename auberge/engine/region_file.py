@@ -2,7 +2,8 @@
 
 One file for each key (`cache.key`), to which records are appended: the digest of a page of code,
 an entry in it, machine code, and a checksum over all that. A record whose checksum is wrong is
-ignored, and what follows a damaged one is not looked at; the next writer begins the file anew.
+ignored, and what follows a damaged one is not looked at. A file that is full, or damaged, is
+replaced as a whole by another with what of it is worth keeping; who reads the old one, goes on.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ import stat
 import struct
 import time
 import zlib
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 HEADER = struct.Struct("<4s16sHHIII")  # magic, digest, entry, instructions, size, length, check
 MAGIC = b"rgn\n"
 LARGEST = 1 << 20  # bytes of a record
-LIMIT = 64 << 20  # bytes of a file; beyond it, only what was used since is kept
+LIMIT = 64 << 20  # bytes of a file; beyond it, it is replaced by one that is half as large at most
 ALIGN, PAGE = 8, 4096
 TRIES = 200  # milliseconds for another process to have written
+MOVES = 10  # files that took each other's place while we tried to lock one
 
 
 class Kept(NamedTuple):
@@ -33,21 +37,48 @@ class Kept(NamedTuple):
     check: int
 
 
+class Record(NamedTuple):
+    """A record of a file: all of it is `data[start:end]`."""
+
+    digest: bytes
+    kept: Kept
+    start: int
+    end: int
+
+
+def records(data: bytes, base: int = 0) -> Iterator[Record]:
+    """The records of a file's bytes from `base` on, until one that is none; nothing is verified."""
+    start, end = 0, len(data)
+    while start + HEADER.size <= end:
+        magic, digest, entry, count, size, length, check = HEADER.unpack_from(data, start)
+        fits = HEADER.size + size <= length <= LARGEST and start + length <= end
+        if magic != MAGIC or not fits or length % ALIGN or entry & 1 or max(entry, count) >= PAGE:
+            return
+        at = base + start + HEADER.size
+        yield Record(digest, Kept(entry, count, at, size, check), start, start + length)
+        start += length
+
+
 class RegionFile:
     """The regions of one key, opened for reading and appending; works without a file as well.
 
-    Other processes may append, or begin the file anew, at any time: each use reads what is there
-    now (a mapping would end us where the file has become shorter), and verifies it.
+    Other processes may append, or replace the file, at any time; whoever may write to it at all may
+    also damage it: each use reads what is there now (a mapping would end us where the file has
+    become shorter), and verifies it.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.index: dict[bytes, dict[int, Kept]] = {}
+        self.index: dict[bytes, dict[int, Kept]] = {}  # of what `regions` did not tell of yet
+        self.used: set[tuple[bytes, int]] = set()  # by this process: told of, or compiled
         self.is_damaged = False
-        self.used: dict[tuple[bytes, int], Kept] = {}
         self._keeps = True
+        self._present: set[tuple[bytes, int]] = set()
+        self._end = 0  # of what was looked at
         self._file = self._open()
         if self._file >= 0:
+            with suppress(OSError):
+                os.utime(self._file)  # when it was used last
             self._scan()
 
     def _open(self) -> int:
@@ -64,19 +95,17 @@ class RegionFile:
         return -1
 
     def _scan(self) -> None:
-        """Note where each record is."""
-        data = self._read(0, os.fstat(self._file).st_size)
-        at, end = 0, len(data)
-        while at + HEADER.size <= end:
-            magic, digest, entry, count, size, length, check = HEADER.unpack_from(data, at)
-            fits = HEADER.size + size <= length <= LARGEST and at + length <= end
-            if magic != MAGIC or not fits or entry & 1 or entry >= PAGE or count >= PAGE:
-                break
-            self.index.setdefault(digest, {})[entry] = Kept(
-                entry, count, at + HEADER.size, size, check
-            )
-            at += length
-        self.is_damaged = at != end
+        """Note where each record is, of those that were not there before."""
+        size = os.fstat(self._file).st_size
+        if size < self._end:
+            self._end, self.is_damaged = size, True  # it was cut
+            return
+        base, data = self._end, self._read(self._end, size - self._end)
+        for record in records(data, base):
+            self.index.setdefault(record.digest, {})[record.kept.entry] = record.kept
+            self._present.add((record.digest, record.kept.entry))
+            self._end = base + record.end
+        self.is_damaged |= self._end != size
 
     def _read(self, at: int, size: int) -> bytes:
         try:
@@ -87,6 +116,8 @@ class RegionFile:
     def look_again(self) -> None:
         """Have `regions` tell of everything once more, and of what others have added."""
         self.index.clear()
+        self._present.clear()
+        self._end, self.is_damaged = 0, False
         if self._file >= 0:
             self._scan()
 
@@ -97,13 +128,13 @@ class RegionFile:
             code = self._read(kept.at, kept.size)
             if check(digest, kept.entry, kept.instructions, code) == kept.check:
                 found.append((kept.entry, kept.instructions, code))
-                self.used[digest, kept.entry] = kept
+                self.used.add((digest, kept.entry))
             else:
                 self.is_damaged = True
         return found
 
     def keep(self, digest: bytes, entry: int, instructions: int, code: bytes) -> None:
-        """Append a region; one that cannot be is not."""
+        """Append a region that nobody has; one that cannot be is not."""
         record = pack(digest, entry, instructions, code)
         if self._file < 0 or not self._keeps or len(record) > LARGEST:
             return
@@ -111,42 +142,97 @@ class RegionFile:
             if not self._lock():
                 return
             try:
+                self._scan()
                 size = os.fstat(self._file).st_size
+                self.used.add((digest, entry))
                 if self.is_damaged or size + len(record) > LIMIT:
-                    record = self._in_use() + record
-                    os.ftruncate(self._file, 0)
-                    self.is_damaged = False
-                os.write(self._file, record)
+                    self._replace(record)
+                elif (digest, entry) not in self._present:
+                    os.write(self._file, record)
+                    self._end += len(record)
+                    self._present.add((digest, entry))
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
         except OSError:
             return
 
     def _lock(self) -> bool:
-        """Lock out other writers; False, from now on, if one of them does not end.
+        """Lock out other writers of the file of our name, which may have been replaced since.
 
-        It may have been stopped (SIGSTOP), and our caller has a guest that waits.
+        False, from now on, if another writer does not end: it may have been stopped (SIGSTOP), and
+        our caller has a guest that waits.
         """
-        for _ in range(TRIES):
+        tries = moves = 0
+        while tries < TRIES and moves < MOVES:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 time.sleep(0.001)
-            else:
+                tries += 1
+                continue
+            if self._is_current():
                 return True
+            moves += 1
+            if not self._follow():
+                break
         self._keeps = False
         return False
 
-    def _in_use(self) -> bytes:
-        """The records that this process has used, as long as they are half of the limit at most."""
-        records: list[bytes] = []
-        for (digest, entry), kept in self.used.items():
-            code = self._read(kept.at, kept.size)
-            if check(digest, entry, kept.instructions, code) == kept.check:
-                records.append(pack(digest, entry, kept.instructions, code))
-        self.used.clear()
-        whole = b"".join(records)
-        return whole if len(whole) <= LIMIT // 2 else b""
+    def _is_current(self) -> bool:
+        """Whether the file of our name is the one that we have open."""
+        ours = os.fstat(self._file)
+        try:
+            theirs = os.stat(self.path, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino)
+
+    def _replace(self, record: bytes) -> None:
+        """Put another file in the place of ours, which is locked; others notice by its number."""
+        import tempfile
+
+        size = os.fstat(self._file).st_size
+        whole = worth_keeping(self._read(0, size), self.used, LIMIT // 2) + record
+        fd, beside = tempfile.mkstemp(dir=os.path.dirname(self.path))
+        try:
+            with open(fd, "wb") as file:
+                file.write(whole)
+            os.rename(beside, self.path)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(beside)
+            raise
+        self._follow()
+
+    def _follow(self) -> bool:
+        """Go over to the file that has our name now; whether there is one."""
+        other = self._open()
+        if other < 0:
+            return False
+        os.close(self._file)  # which unlocks it
+        self._file = other
+        self.look_again()
+        return True
+
+
+def worth_keeping(data: bytes, used: Collection[tuple[bytes, int]], room: int) -> bytes:
+    """Of a file's bytes: the records that were used, then the newest, verified, as many as fit."""
+    found = {(each.digest, each.kept.entry): each for each in records(data)}
+    chosen: list[Record] = []
+    newest = sorted(found.values(), key=lambda r: (_is(r, used), r.start), reverse=True)
+    for each in newest:
+        digest, kept = each.digest, each.kept
+        code = data[kept.at : kept.at + kept.size]
+        size = each.end - each.start
+        if size <= room and check(digest, kept.entry, kept.instructions, code) == kept.check:
+            room -= size
+            chosen.append(each)
+    chosen.sort(key=lambda each: each.start)
+    return b"".join(data[each.start : each.end] for each in chosen)
+
+
+def _is(record: Record, used: Collection[tuple[bytes, int]]) -> bool:
+    return (record.digest, record.kept.entry) in used
 
 
 def check(digest: bytes, entry: int, instructions: int, code: bytes) -> int:

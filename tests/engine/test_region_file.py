@@ -97,41 +97,139 @@ def test_cut_while_it_is_in_use(tmp_path: Path) -> None:
     os.truncate(tmp_path / "regions", 100)
     assert file.regions(PAGES[3]) == []
     file.keep(PAGES[1], 2, 1, b"after")
-    assert contents(tmp_path / "regions") == {(PAGES[1], 2): b"after"}
+    first = (PAGES[0], 0)  # the one within 100 bytes
+    assert contents(tmp_path / "regions") == {first: CODE[first], (PAGES[1], 2): b"after"}
 
 
-def test_a_full_one_is_begun_anew_with_what_was_in_use(
+def test_a_full_one_is_replaced_by_what_was_used_and_what_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path / "regions")
+    before = (tmp_path / "regions").stat()
+    monkeypatch.setattr(region_file, "LIMIT", before.st_size + 10)
+    file = RegionFile(str(tmp_path / "regions"))
+    used = {(PAGES[0], entry): code for entry, _, code in file.regions(PAGES[0])}
+    file.keep(PAGES[0], 8, 1, b"more")
+    kept = contents(tmp_path / "regions")
+    assert kept.items() >= used.items()
+    assert kept[PAGES[0], 8] == b"more"
+    others = {digest for digest, _ in kept} - {PAGES[0]}
+    assert others == {PAGES[3]}
+    after = (tmp_path / "regions").stat()
+    assert after.st_size <= before.st_size // 2 + 100
+    assert after.st_mode == before.st_mode
+
+
+def test_of_more_that_is_in_use_than_fits_the_newest_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(region_file, "LIMIT", 10_000)
+    file = RegionFile(str(tmp_path / "regions"))
+    for n in range(100):
+        file.keep(PAGES[n % 4], 2 * n, 1, bytes([n]) * 300)
+        assert contents(tmp_path / "regions")[PAGES[n % 4], 2 * n] == bytes([n]) * 300
+        assert (tmp_path / "regions").stat().st_size <= 10_000
+    found = {entry // 2 for _, entry in contents(tmp_path / "regions")}
+    assert found == set(range(100 - len(found), 100))
+    assert len(found) >= 10_000 // 2 // 340
+
+
+def test_who_reads_one_that_is_replaced_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled(tmp_path / "regions")
     size = (tmp_path / "regions").stat().st_size
+    reader, writer = (RegionFile(str(tmp_path / "regions")) for _ in range(2))
     monkeypatch.setattr(region_file, "LIMIT", size + 10)
+    writer.keep(PAGES[0], 8, 1, b"more")
+    monkeypatch.undo()
+    for digest in PAGES[:3]:
+        found = {(digest, entry): code for entry, _, code in reader.regions(digest)}
+        assert found == {place: code for place, code in CODE.items() if place[0] == digest}
+    assert not reader.is_damaged
+    reader.keep(PAGES[1], 10, 1, b"too")  # into the one that is there now
+    now = contents(tmp_path / "regions")
+    assert (now[PAGES[0], 8], now[PAGES[1], 10]) == (b"more", b"too")
+    assert [code for _, _, code in reader.regions(PAGES[0])] == [b"more"]  # it knows of both
+    assert [code for _, _, code in writer.regions(PAGES[0])] == [b"more"]
+
+
+def test_one_that_was_removed_is_begun_anew(tmp_path: Path) -> None:
+    filled(tmp_path / "regions")
     file = RegionFile(str(tmp_path / "regions"))
-    used = {(PAGES[2], entry): code for entry, _, code in file.regions(PAGES[2])}
+    (tmp_path / "regions").unlink()
+    assert len(file.regions(PAGES[0])) == 3
+    file.keep(PAGES[1], 2, 1, b"after")
+    assert contents(tmp_path / "regions") == {(PAGES[1], 2): b"after"}
+
+
+def test_what_another_has_kept_is_not_kept_twice(tmp_path: Path) -> None:
+    one, two = (RegionFile(str(tmp_path / "regions")) for _ in range(2))
+    one.keep(PAGES[0], 0, 1, b"code")
+    size = (tmp_path / "regions").stat().st_size
+    two.keep(PAGES[0], 0, 1, b"code")
+    assert (tmp_path / "regions").stat().st_size == size
+    assert two.regions(PAGES[0]) == [(0, 1, b"code")]  # and is known from there on
+    two.keep(PAGES[0], 2, 1, b"edoc")
+    one.look_again()
+    assert one.regions(PAGES[0]) == [(0, 1, b"code"), (2, 1, b"edoc")]
+
+
+def test_damage_takes_nothing_else_with_it(tmp_path: Path) -> None:
+    filled(tmp_path / "regions")
+    file = RegionFile(str(tmp_path / "regions"))
+    at = file.index[PAGES[1]][6].at
+    with open(tmp_path / "regions", "r+b") as damaged:
+        damaged.seek(at)
+        damaged.write(b"\xff")
+    assert [entry for entry, _, _ in file.regions(PAGES[1])] == [0, 94]
     file.keep(PAGES[0], 8, 1, b"more")
-    assert contents(tmp_path / "regions") == used | {(PAGES[0], 8): b"more"}
+    rest = {place: code for place, code in CODE.items() if place != (PAGES[1], 6)}
+    assert contents(tmp_path / "regions") == rest | {(PAGES[0], 8): b"more"}
+    assert [path.name for path in tmp_path.iterdir()] == ["regions"]
 
 
-def append(path: str, writer: int) -> None:
+def append(path: str, writer: int, count: int, limit: int) -> None:
+    region_file.LIMIT = limit
     file = RegionFile(path)
-    for n in range(50):
+    for n in range(count):
         digest = writer.to_bytes(8, "little") + n.to_bytes(8, "little")
         file.keep(digest, 2 * writer, n, bytes([writer, n]) * 300)
 
 
-def test_several_processes_write_at_once(tmp_path: Path) -> None:
-    path = str(tmp_path / "regions")
+def appended(path: str, count: int, limit: int) -> dict[int, list[int]]:
+    """What three processes leave, that write at once: by writer, the numbers that are there."""
     context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=append, args=(path, n)) for n in range(3)]
+    writers = [context.Process(target=append, args=(path, n, count, limit)) for n in range(3)]
     for each in writers:
         each.start()
     for each in writers:
         each.join()
+        assert each.exitcode == 0
     file = RegionFile(path)
-    for writer in range(3):
-        for n in range(50):
-            digest = writer.to_bytes(8, "little") + n.to_bytes(8, "little")
-            assert file.regions(digest) == [(2 * writer, n, bytes([writer, n]) * 300)]
+    found: dict[int, list[int]] = {writer: [] for writer in range(3)}
+    for digest in list(file.index):
+        writer, n = (int.from_bytes(digest[at : at + 8], "little") for at in (0, 8))
+        assert file.regions(digest) == [(2 * writer, n, bytes([writer, n]) * 300)]
+        found[writer].append(n)
+    assert not file.is_damaged
+    return found
+
+
+@pytest.mark.slow
+def test_several_processes_write_at_once(tmp_path: Path) -> None:
+    found = appended(str(tmp_path / "regions"), 50, 1 << 20)
+    assert found == {writer: list(range(50)) for writer in range(3)}
+
+
+@pytest.mark.slow
+def test_several_processes_replace_it_at_once(tmp_path: Path) -> None:
+    limit = 30_000
+    found = appended(str(tmp_path / "regions"), 200, limit)
+    assert os.path.getsize(tmp_path / "regions") <= limit
+    assert sum(map(len, found.values())) >= limit // 2 // 640 - 1
+    assert [path.name for path in tmp_path.iterdir()] == ["regions"]
+    assert any(199 in numbers for numbers in found.values())  # whoever was last
 
 
 def test_a_writer_that_was_stopped_stops_nobody_else(tmp_path: Path) -> None:
