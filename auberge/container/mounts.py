@@ -94,6 +94,18 @@ class MountFileSystem(NamedTuple):
         stage.close(mount)
 
 
+class TakeMount(NamedTuple):
+    """Copy a mount of the host's while we are root there, for a user namespace to come."""
+
+    source: str
+    destination: str
+    deep: bool
+
+    def rows(self, stage: Stage) -> None:
+        """`Bind` puts it in its place."""
+        stage.taken[self.source, self.destination] = stage.copy_of(self.source, self.deep)
+
+
 class Bind(NamedTuple):
     """A file or folder of the host's at a path of the container's."""
 
@@ -101,12 +113,15 @@ class Bind(NamedTuple):
     destination: str
     directory: bool
     options: Options
-    early: Slot | None = None  # the copy, if it was made before the container's namespaces
+    early: bool  # whether TakeMount has copied it before there were namespaces
 
     def rows(self, stage: Stage) -> None:
         """Its attributes are set before anybody can see it."""
         o = self.options
-        mount = self.early or stage.copy_of(self.source, o.deep)
+        if self.early:
+            mount = stage.taken.pop((self.source, self.destination))
+        else:
+            mount = stage.copy_of(self.source, o.deep)
         if o.set or o.clear:
             stage.change(mount, o.set, o.clear)
         if o.set_below or o.clear_below:

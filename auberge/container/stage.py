@@ -62,6 +62,7 @@ class Stage:
         self.descriptors = descriptors
         self.root = self.table.slot(k.AT_FDCWD)  # the container's root: a descriptor
         self.null = self.table.slot(-1 & (1 << 64) - 1)  # the host's /dev/null
+        self.taken: dict[tuple[str, str], Slot] = {}  # copies of mounts, by source and place
         self.program = self.table.slot()  # the address of the path that can be executed
         self._report, self._leave = Label(), Label()
         self._state = self.table.data(bytes(LONGEST_STATE))

@@ -1,0 +1,209 @@
+"""A plan carried out: its table made into a program, started, and talked to until it has ended.
+
+Nothing of Python runs between the start of that program and the container's own: see stub.py.
+"""
+
+import fcntl
+import os
+import signal
+import socket
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from auberge.container import stub
+from auberge.container.stage import CLONED, Descriptors, Stage
+from auberge.container.steps import Execute, FindProgram, Operation, RunHook
+from auberge.container.table import MESSAGE, ROWS
+from auberge.refusal import Refusal
+
+LIFTED = 64  # above what a child may want at fixed numbers
+SIGNALS = [n for n in range(1, 65) if n not in (9, 19, 32, 33)]
+
+
+class Streams(NamedTuple):
+    """What a child gets as its standard input, output and errors."""
+
+    input: int = 0
+    output: int = 1
+    errors: int = 2
+
+
+class Failure(Refusal):
+    """What a container could not do, and of which operation."""
+
+    def __init__(self, text: str, operation: object, errno: int) -> None:
+        super().__init__(text)
+        self.operation = operation
+        self.errno = errno
+
+
+def program(operations: Sequence[Operation], descriptors: Descriptors) -> tuple[Stage, bytes]:
+    """The executable that carries these operations out, and the stage that knows its rows."""
+    machine = stub.machine_name()
+    stage = Stage(machine, descriptors)
+    for operation in operations:
+        stage.table.begin(operation)
+        operation.rows(stage)
+    rows, data = stage.finish()
+    return stage, stub.image(stub.code(), machine, rows, data)
+
+
+class Child:
+    """A process that carries out a plan: started by the constructor, ended by `close`."""
+
+    def __init__(
+        self,
+        operations: Sequence[Operation],
+        streams: Streams = Streams(),
+        kept: int = 0,
+        start: int | None = None,
+        console: int | None = None,
+    ) -> None:
+        descriptors = Descriptors(kept, start is not None, console is not None)
+        self._stage, image = program(operations, descriptors)
+        self.pid = 0  # of the container's process, once it is cloned
+        self._told: list[int] = []
+        self._sync, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        given = [theirs.fileno(), *(fd for fd in (start, console) if fd is not None)]
+        try:
+            self._starter = _spawn(image, streams, kept, given)
+        except BaseException:
+            self._sync.close()
+            raise
+        finally:
+            theirs.close()
+
+    def until(self, what: int) -> None:
+        """Wait until the child has told that; raises Refusal if it fails before."""
+        while what not in self._told:
+            if not self._hear():
+                raise Refusal(
+                    "container: its process ended while it was made; was it killed, "
+                    "or is the host out of memory?"
+                )
+
+    def go(self, state: bytes = b"{}") -> None:
+        """Let the child go on; hooks of its own read this state."""
+        try:
+            self._sync.send(state, socket.MSG_NOSIGNAL)
+        except OSError:  # it has ended; what it told before is still to be read
+            pass
+
+    def started(self) -> None:
+        """Wait until the child is another program (all it had from us is closed by that)."""
+        while self._hear():
+            pass
+
+    def _hear(self) -> bool:
+        try:
+            message = self._sync.recv(MESSAGE)
+        except ConnectionResetError:
+            message = b""
+        if len(message) < MESSAGE:
+            return False
+        what, number = struct.unpack("<QQ", message)
+        if what >= ROWS:
+            raise self._failure(what, number)
+        if what == CLONED:
+            self.pid = number
+            self._reap_starter()
+        self._told.append(what)
+        return True
+
+    def _failure(self, row: int, number: int) -> Refusal:
+        return explain(self._stage.table.operation_of(row), number)
+
+    def _reap_starter(self) -> None:
+        if self._starter:
+            pid, self._starter = self._starter, 0
+            _reap(pid)
+
+    def close(self) -> None:
+        """Forget the child: if it still waits for us, that ends it."""
+        self._sync.close()
+        self._reap_starter()
+
+    def kill(self) -> None:
+        """End a child that was started by this very process, and wait for its end."""
+        self._sync.close()
+        self._reap_starter()
+        if self.pid:
+            try:
+                os.kill(self.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            _reap(self.pid)
+            self.pid = 0
+
+
+def explain(operation: object, number: int) -> Failure:
+    """One line about an operation that failed."""
+    why = os.strerror(number).lower()
+    if isinstance(operation, FindProgram):
+        name = operation.paths[-1].rpartition("/")[2]
+        name = operation.paths[0] if len(operation.paths) == 1 else name
+        text = f"$.process.args[0]: {name!r}: {why}; give a program that is in the container"
+    elif isinstance(operation, Execute):
+        text = f"{operation.args[0]!r}: {why}; give a program that this host can execute"
+    elif isinstance(operation, RunHook):
+        what = {125: "it failed", 110: "it took too long"}.get(number, why)
+        text = f"hook {operation.hook.path} ({operation.when}): {what}; mend it or take it out"
+    else:
+        text = f"{shown(operation)}: {why}; `auberge plan BUNDLE` shows all steps"
+    return Failure(f"container: {text}", operation, number)
+
+
+def shown(operation: object) -> str:
+    """An operation as a line: its name, and what it is about."""
+    if operation is None:
+        return "start"
+    assert isinstance(operation, tuple)
+    fields = zip(type(operation).__annotations__, operation, strict=True)
+    return " ".join([type(operation).__name__, *(f"{key}={_word(value)}" for key, value in fields)])
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    text = str(value)
+    return text if len(text) <= 200 and text.isprintable() else repr(text)[:200]
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:  # a program that ignores SIGCHLD has no children to wait for
+        pass
+
+
+def _spawn(image: bytes, streams: Streams, kept: int, given: Sequence[int]) -> int:
+    """Start the program, with `given` after the standard streams and the kept descriptors."""
+    lifted: list[int] = []
+    above = max(LIFTED, 3 + kept + len(given))
+    try:
+        memory = stub.sealed(image)
+        lifted.append(memory)
+        for fd in (memory, *streams, *given):
+            lifted.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above))
+        places = [0, 1, 2, *range(3 + kept, 3 + kept + len(given))]
+        actions: list[tuple[int, int, int]] = [
+            (os.POSIX_SPAWN_DUP2, fd, at) for fd, at in zip(lifted[2:], places, strict=True)
+        ]
+        actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in range(3, 3 + kept)]
+        return os.posix_spawn(
+            f"/proc/self/fd/{lifted[1]}",
+            ["auberge-oci"],
+            {},
+            file_actions=actions,
+            setsigmask=[],
+            setsigdef=SIGNALS,
+        )
+    except OSError as error:
+        raise Refusal(
+            f"container: its first process cannot be started: {os.strerror(error.errno).lower()}; "
+            "look at the limits of descriptors and processes, and that /proc is mounted"
+        ) from None
+    finally:
+        for fd in lifted:
+            os.close(fd)

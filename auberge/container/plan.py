@@ -1,0 +1,435 @@
+"""A configuration as a plan: the operations that make a container of it, in their order.
+
+Nothing is done here, and what has to be known of the host is handed in: a plan can be printed,
+compared and tested. `carry.py` runs it.
+"""
+
+import stat
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from auberge.container import kernel as k
+from auberge.container.config import Capabilities, Config, Device, Mount, Namespace, Process
+from auberge.container.mount_options import Options, parse
+from auberge.container.mounts import (
+    Bind,
+    Isolate,
+    MakeDevice,
+    MakeLink,
+    MakeReadOnly,
+    Mask,
+    MountFileSystem,
+    MountOverlay,
+    MountRoot,
+    OpenNull,
+    OpenTerminal,
+    Pivot,
+    Propagate,
+    Protect,
+    Remount,
+    SetSysctl,
+    TakeMount,
+)
+from auberge.container.steps import (
+    AwaitRuntime,
+    AwaitStart,
+    BecomeRoot,
+    BecomeUser,
+    Clone,
+    Confine,
+    EnterFolder,
+    Execute,
+    Filter,
+    FindProgram,
+    Hide,
+    Join,
+    LimitResources,
+    MakeFolder,
+    NewKeyring,
+    NewSession,
+    NoNewPrivileges,
+    Operation,
+    OwnStreams,
+    Personate,
+    PrioritizeIO,
+    RunHook,
+    Schedule,
+    Seal,
+    SetClocks,
+    SetDomainname,
+    SetHostname,
+    SetUmask,
+    Unshare,
+    mask,
+)
+from auberge.refusal import Refusal
+
+SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ROOT_PROPAGATION = {
+    "private": k.MS_PRIVATE, "rprivate": k.MS_PRIVATE | k.MS_REC,
+    "shared": k.MS_SHARED, "rshared": k.MS_SHARED | k.MS_REC,
+    "slave": k.MS_SLAVE, "rslave": k.MS_SLAVE | k.MS_REC,
+    "unbindable": k.MS_UNBINDABLE, "runbindable": k.MS_UNBINDABLE | k.MS_REC,
+}  # fmt: skip
+DEVICES = tuple(
+    Device("c", f"/dev/{name}", major, minor, 0o666, 0, 0)
+    for name, major, minor in (
+        ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9),
+        ("tty", 5, 0),
+    )
+)  # fmt: skip
+"""config-linux.md, "Default Devices"; /dev/console and /dev/ptmx are no nodes."""
+LINKS = (
+    ("/dev/fd", "/proc/self/fd"), ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"), ("/dev/stderr", "/proc/self/fd/2"),
+    ("/dev/ptmx", "pts/ptmx"),
+)  # fmt: skip
+"""runtime-linux.md, "Dev symbolic links"."""
+KINDS = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
+
+
+class CgroupMount(NamedTuple):
+    """One hierarchy of the host's, for a mount of type cgroup: where ours is, and its name."""
+
+    version: int
+    controllers: tuple[str, ...]
+    path: str
+    name: str
+
+
+class Host(NamedTuple):
+    """What a plan has to know of the host, and of whoever asks for the container."""
+
+    bundle: str
+    is_directory: Callable[[str], bool]
+    mount_of: Callable[[str], str]  # the mount point that holds a path
+    last_capability: int
+    privileged: bool  # whether the runtime is root over the host
+    cgroups: tuple[CgroupMount, ...] = ()
+    labels: tuple[str, ...] = ()  # which of apparmor, selinux confine processes here
+
+
+class Choices(NamedTuple):
+    """What the command line says, beside config.json."""
+
+    container: str
+    pivot: bool = True
+    keyring: bool = True
+    own_streams: tuple[int, ...] = ()
+    filter: Filter | None = None
+    overlay: MountOverlay | None = None  # instead of the root's folder as it is
+
+
+class Plan(NamedTuple):
+    """All operations, in order."""
+
+    operations: tuple[Operation, ...]
+
+
+def plan(config: Config, host: Host, choices: Choices) -> Plan:
+    """The plan of a new container; `config` obeys config_rules.py. Raises Refusal."""
+    if config.process is None:
+        raise Refusal("config.json: $.process: missing; give at least cwd and args")
+    if config.root is None:
+        raise Refusal("config.json: $.root: missing; give at least path")
+    return Plan(tuple(_container(config, config.process, host, choices)))
+
+
+def plan_exec(
+    process: Process, namespaces: tuple[Namespace, ...], host: Host, choices: Choices,
+    set_groups: bool,
+) -> Plan:  # fmt: skip
+    """The plan of one more process in a container whose namespaces are these."""
+    return Plan(tuple(_joined(process, namespaces, host, choices, set_groups)))
+
+
+def _joined(
+    process: Process, namespaces: tuple[Namespace, ...], host: Host, choices: Choices,
+    set_groups: bool,
+) -> Iterator[Operation]:  # fmt: skip
+    yield Seal()
+    yield Hide()
+    yield from _joins(namespaces)
+    yield Clone(())
+    yield AwaitRuntime()
+    yield NewSession()
+    if choices.keyring:
+        yield NewKeyring(f"_ses.{choices.container}")
+    if process.terminal:
+        yield _terminal(process, console=False)
+    yield from _confined(process, host)
+    yield from _identity(process, host, choices, set_groups)
+    yield AwaitStart()
+    yield from _program(process, choices)
+
+
+def _container(
+    config: Config, process: Process, host: Host, choices: Choices
+) -> Iterator[Operation]:
+    linux = config.linux
+    new = tuple(s.type for s in linux.namespaces if not s.path)
+    joined = tuple(s for s in linux.namespaces if s.path)
+    early = "user" in new and host.privileged
+    yield Seal()
+    if joined:
+        yield Hide()
+    yield from _joins(joined)
+    if early:  # in the user namespace to come, these could not be reached
+        yield from _early(config, host)
+    # a cgroup namespace begins at the cgroup that is entered later; clocks are set before anybody
+    # is in a time namespace
+    yield Clone(tuple(kind for kind in k.NAMESPACES if kind in new and kind not in LATE))
+    yield AwaitRuntime()
+    set_groups = True
+    if "user" in new:
+        set_groups = host.privileged or len(linux.gid_mappings) > 1
+        set_groups = set_groups or linux.gid_mappings[0].size > 1
+        if any(m.container_id == 0 for m in linux.uid_mappings):
+            yield BecomeRoot(set_groups)
+    yield Hide()
+    yield SetUmask(0)
+    if "cgroup" in new:
+        yield Unshare("cgroup")
+    if "time" in new:
+        yield Unshare("time")
+        offsets = linux.time_offsets
+        if offsets is not None:
+            both = (("monotonic", offsets.monotonic), ("boottime", offsets.boottime))
+            yield SetClocks(tuple((name, o.secs, o.nanosecs) for name, o in both if o is not None))
+    yield NewSession()
+    if choices.keyring:
+        yield NewKeyring(f"_ses.{choices.container}")
+    if config.hostname:
+        yield SetHostname(config.hostname)
+    if config.domainname:
+        yield SetDomainname(config.domainname)
+    if "mount" in new:
+        yield from _root(config, process, host, choices, early)
+    yield from _confined(process, host)
+    yield MakeFolder(process.cwd)
+    if linux.personality is not None:
+        yield Personate(linux.personality)
+    yield from _identity(process, host, choices, set_groups)
+    yield AwaitStart()
+    if config.hooks.start_container:
+        for hook in config.hooks.start_container:
+            yield RunHook("startContainer", hook)
+    yield from _program(process, choices)
+
+
+LATE = ("cgroup", "time")
+
+
+def _joins(namespaces: tuple[Namespace, ...]) -> Iterator[Operation]:
+    """In the order of the kernel's own needs: the user namespace first, the mounts last."""
+    for kind in k.NAMESPACES:
+        for space in namespaces:
+            if space.type == kind and space.path:
+                yield Join(kind, space.path)
+
+
+# -- the root file system ---------------------------------------------------------------------
+
+
+def _root(
+    config: Config, process: Process, host: Host, choices: Choices, early: bool
+) -> Iterator[Operation]:
+    linux, root = config.linux, config.root
+    assert root is not None
+    path = _from(host.bundle, root.path)
+    shared = linux.rootfs_propagation in ("shared", "rshared")
+    propagation = ROOT_PROPAGATION.get(linux.rootfs_propagation, k.MS_SLAVE | k.MS_REC)
+    if linux.rootfs_propagation in ("unbindable", "runbindable"):
+        propagation = k.MS_SLAVE | k.MS_REC  # an unbindable mount could not be copied
+    yield Isolate(propagation, host.mount_of(path) if shared else None)
+    yield choices.overlay or MountRoot(path)
+    if not early:
+        yield OpenNull()
+    userns = any(space.type == "user" for space in linux.namespaces)
+    for mount in config.mounts:
+        yield from _mount(mount, host, "cgroup" in {s.type for s in linux.namespaces}, early)
+    if _own_dev(config):
+        yield from _devices(linux.devices, userns, early)
+    for name, value in linux.sysctl.items():
+        yield SetSysctl(name, value)
+    if process.terminal:
+        yield _terminal(process, _own_dev(config))
+    for hook in config.hooks.create_container:
+        yield RunHook("createContainer", hook)
+    for masked in linux.masked_paths:
+        yield Mask(masked)
+    for protected in linux.readonly_paths:
+        yield Protect(protected)
+    for mount in config.mounts:
+        if mount.type == "tmpfs" and parse(mount.options).set & k.MOUNT_ATTR_RDONLY:
+            yield MakeReadOnly(mount.destination)
+    if root.readonly:
+        yield MakeReadOnly("/")
+    yield Pivot("pivot" if choices.pivot else "move")
+    if linux.rootfs_propagation and (shared or propagation != ROOT_PROPAGATION.get(
+        linux.rootfs_propagation
+    )):  # fmt: skip
+        yield Propagate(ROOT_PROPAGATION[linux.rootfs_propagation])
+
+
+def _mount(mount: Mount, host: Host, namespaced: bool, early: bool) -> Iterator[Operation]:
+    options = parse(mount.options)
+    destination = "/" + mount.destination.strip("/")
+    if options.remount:
+        yield Remount(destination, options)
+    elif options.bind:
+        source = _from(host.bundle, mount.source or "")
+        yield Bind(source, destination, host.is_directory(source), options, early)
+    elif mount.type in ("cgroup", "cgroup2"):
+        yield from _cgroups(mount, destination, options, host, namespaced)
+    elif not mount.type:
+        raise Refusal(
+            f"config.json: $.mounts: {mount.destination}: no type; give one, or the option 'bind'"
+        )
+    else:
+        yield MountFileSystem(mount.type, mount.source or mount.type, destination, options)
+
+
+def _cgroups(
+    mount: Mount, destination: str, options: Options, host: Host, namespaced: bool
+) -> Iterator[Operation]:
+    """cgroup v2 is one file system; v1 is one for each hierarchy, in folders of a tmpfs."""
+    plain = options._replace(data=())
+    if all(h.version == 2 for h in host.cgroups):
+        yield from (_cgroup(h, destination, plain, namespaced) for h in host.cgroups[:1])
+        return
+    whole = plain._replace(data=(("mode", "755"),))
+    yield MountFileSystem("tmpfs", "tmpfs", destination, whole)
+    for hierarchy in host.cgroups:
+        yield _cgroup(hierarchy, f"{destination}/{hierarchy.name}", plain, namespaced)
+    if options.set & k.MOUNT_ATTR_RDONLY:
+        yield MakeReadOnly(destination)
+
+
+def _cgroup(h: CgroupMount, destination: str, options: Options, namespaced: bool) -> Operation:
+    """The container's own part of it: by its namespace, or as a bind mount."""
+    if not namespaced:
+        return Bind(h.path, destination, True, options, False)
+    if h.version == 2:
+        return MountFileSystem("cgroup2", "cgroup2", destination, options)
+    data = tuple(
+        (key, value if equals else None)
+        for key, equals, value in (name.partition("=") for name in h.controllers)
+    )
+    if any(key == "name" for key, _ in data):
+        data = (*data, ("none", None))
+    return MountFileSystem("cgroup", "cgroup", destination, options._replace(data=data))
+
+
+def _early(config: Config, host: Host) -> Iterator[Operation]:
+    yield OpenNull()
+    for mount in config.mounts:
+        options = parse(mount.options)
+        if options.bind:
+            destination = "/" + mount.destination.strip("/")
+            yield TakeMount(_from(host.bundle, mount.source or ""), destination, options.deep)
+    for device in _wanted(config.linux.devices) if _own_dev(config) else ():
+        yield TakeMount(device.path, device.path, False)
+
+
+def _own_dev(config: Config) -> bool:
+    """Whether /dev is the container's own, not the host's or the image's."""
+    return any(
+        mount.destination.rstrip("/") == "/dev" and not parse(mount.options).bind
+        for mount in config.mounts
+    )
+
+
+def _wanted(devices: tuple[Device, ...]) -> tuple[Device, ...]:
+    paths = {device.path for device in devices}
+    return (*devices, *(device for device in DEVICES if device.path not in paths))
+
+
+def _devices(devices: tuple[Device, ...], userns: bool, early: bool) -> Iterator[Operation]:
+    """In a user namespace nobody can make nodes: there, they are the host's (config-linux.md)."""
+    for d in _wanted(devices):
+        if userns:
+            yield Bind(d.path, d.path, False, Options(bind=True), early)
+        else:
+            mode = KINDS[d.type] | (0o666 if d.file_mode is None else d.file_mode & 0o7777)
+            yield MakeDevice(d.path, mode, d.major or 0, d.minor or 0, d.uid or 0, d.gid or 0)
+    for path, target in LINKS:
+        yield MakeLink(path, target)
+
+
+def _from(bundle: str, path: str) -> str:
+    return path if path.startswith("/") else f"{bundle.rstrip('/')}/{path}"
+
+
+# -- the process ------------------------------------------------------------------------------
+
+
+def _terminal(process: Process, console: bool) -> Operation:
+    size = process.console_size
+    height, width = (size.height, size.width) if size else (0, 0)
+    return OpenTerminal(height, width, process.user.uid, console)
+
+
+def _confined(process: Process, host: Host) -> Iterator[Operation]:
+    wanted = (("apparmor", process.apparmor_profile), ("selinux", process.selinux_label))
+    for module, label in wanted:
+        if not label or label == "unconfined":
+            continue
+        if module not in host.labels:
+            what = "apparmorProfile" if module == "apparmor" else "selinuxLabel"
+            raise Refusal(
+                f"config.json: $.process.{what}: this kernel does not run {module}; take it out"
+            )
+        if module == "apparmor":
+            yield Confine("apparmor/exec", f"exec {label}")
+        else:
+            yield Confine("exec", label)
+
+
+def _identity(
+    process: Process, host: Host, choices: Choices, set_groups: bool
+) -> Iterator[Operation]:
+    user = process.user
+    if process.rlimits:
+        yield LimitResources(process.rlimits)
+    if process.scheduler is not None:
+        yield Schedule(process.scheduler)
+    if process.io_priority is not None:
+        yield PrioritizeIO(process.io_priority.class_, process.io_priority.priority)
+    if choices.own_streams and user.uid and not process.terminal:
+        yield OwnStreams(choices.own_streams, user.uid)
+    if process.no_new_privileges:
+        yield NoNewPrivileges()
+    elif choices.filter is not None:
+        yield choices.filter  # while there is CAP_SYS_ADMIN, which it takes
+    if user.additional_gids and not set_groups:
+        raise Refusal(
+            "config.json: $.process.user.additionalGids: with a single group mapped, groups "
+            "cannot be set; take them out"
+        )
+    c = process.capabilities or Capabilities()
+    known = (1 << host.last_capability + 1) - 1
+    permitted = mask(c.permitted) & known
+    yield BecomeUser(
+        user.uid, user.gid, user.additional_gids, set_groups, mask(c.bounding) & known,
+        mask(c.effective) & permitted, permitted, mask(c.inheritable) & known,
+        mask(c.ambient) & permitted & mask(c.inheritable), host.last_capability,
+    )  # fmt: skip
+    yield EnterFolder(process.cwd)
+    yield FindProgram(_paths(process))
+    yield SetUmask(0o022 if user.umask is None else user.umask)
+
+
+def _paths(process: Process) -> tuple[str, ...]:
+    name = process.args[0]
+    if "/" in name:
+        return (name,)
+    settings = (s.partition("=") for s in process.env)
+    search = next((value for key, _, value in settings if key == "PATH"), SEARCH)
+    return tuple(f"{folder or '.'}/{name}" for folder in search.split(":"))
+
+
+def _program(process: Process, choices: Choices) -> Iterator[Operation]:
+    if choices.filter is not None and process.no_new_privileges:
+        yield choices.filter  # as late as can be: the fewest system calls of ours are filtered
+    yield Execute(process.args, process.env)

@@ -1,0 +1,148 @@
+"""What is known of a container between commands: a folder for each, whole at any moment.
+
+`ROOT/ID/state.json` is replaced as a whole, and written before anything is done that it tells of,
+so that whatever is left by a runtime that was killed can be found and removed. `config.json` is the
+configuration it was made from, `start.fifo` is there until `start`.
+"""
+
+import os
+from typing import NamedTuple
+
+from auberge.refusal import Refusal
+
+FORMAT = 1
+LONGEST_ID = 1024
+_ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+
+
+class CgroupPlace(NamedTuple):
+    """A cgroup of the container's, in one hierarchy (cgroups_layout.Node)."""
+
+    version: int
+    controllers: tuple[str, ...]
+    mount: str
+    path: str
+
+
+class Record(NamedTuple):
+    """state.json: the OCI state, and what the runtime needs to find all of a container."""
+
+    id: str
+    bundle: str
+    created: str = ""  # RFC 3339
+    pid: int = 0  # 0: no process yet
+    start_time: int = 0  # of that process (proc_pid_stat(5), field 22): a number may be reused
+    is_created: bool = False  # it waits for start, or has been started
+    cgroups: tuple[CgroupPlace, ...] = ()
+    owner: int = 0
+    oci_version: str = "1.1.0"
+    rootfs: str = ""
+    annotations: dict[str, str] = {}
+
+
+def check_id(name: str) -> str:
+    """The name itself; raises Refusal if it could not be a folder's, or a cgroup's."""
+    if not name or len(name) > LONGEST_ID or name in (".", "..") or not _ALLOWED.issuperset(name):
+        raise Refusal(f"container id {name!r}: not a name; write letters, digits and any of '_+-.'")
+    return name
+
+
+class Folder:
+    """The folder of one container."""
+
+    def __init__(self, root: str, name: str) -> None:
+        self.id = check_id(name)
+        self.path = os.path.join(root, name)
+        self.fifo = os.path.join(self.path, "start.fifo")
+        self.config = os.path.join(self.path, "config.json")
+
+    def create(self) -> None:
+        """Make it; raises Refusal if there is a container of that name."""
+        try:
+            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            os.mkdir(self.path, 0o711)
+        except FileExistsError:
+            raise Refusal(
+                f"container {self.id}: container with given ID already exists; "
+                f"delete it, or choose another name"
+            ) from None
+        except OSError as error:
+            raise Refusal(
+                f"{self.path}: {os.strerror(error.errno).lower()}; "
+                "name a folder of yours with --root"
+            ) from None
+
+    def exists(self) -> bool:
+        """Whether there is a container of that name."""
+        return os.path.isdir(self.path)
+
+    def save(self, record: Record) -> None:
+        """Replace state.json, as a whole."""
+        import json
+
+        values = record._asdict() | {
+            "format": FORMAT,
+            "cgroups": [place._asdict() for place in record.cgroups],
+        }
+        self.write("state.json", json.dumps(values, indent=1).encode())
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replace a file, as a whole."""
+        beside = os.path.join(self.path, f".{name}.{os.getpid()}")
+        with open(beside, "wb") as file:
+            file.write(content)
+        os.rename(beside, os.path.join(self.path, name))
+
+    def load(self) -> Record | None:
+        """The record; None if the runtime ended before it wrote one. Raises Refusal."""
+        import json
+
+        try:
+            with open(os.path.join(self.path, "state.json"), "rb") as file:
+                values = json.load(file)
+        except FileNotFoundError:
+            if self.exists():
+                return None
+            raise Refusal(
+                f"container {self.id}: container does not exist; see `auberge-oci list`"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise Refusal(f"{self.path}/state.json: {error}; delete it with --force") from None
+        if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+            raise Refusal(
+                f"{self.path}/state.json: of another version of Auberge; delete it with --force"
+            )
+        try:
+            places = tuple(
+                CgroupPlace(**{**place, "controllers": tuple(place["controllers"])})
+                for place in values.pop("cgroups")
+            )
+            return Record(**values, cgroups=places)
+        except (TypeError, KeyError):
+            raise Refusal(f"{self.path}/state.json: damaged; delete it with --force") from None
+
+    def remove(self) -> None:
+        """Remove it, whatever is in it."""
+        try:
+            names = os.listdir(self.path)
+        except FileNotFoundError:
+            return
+        # state.json last: what is left when we are killed here can still be deleted
+        for name in sorted(names, key=lambda name: name == "state.json"):
+            try:
+                os.unlink(os.path.join(self.path, name))
+            except FileNotFoundError:
+                pass
+        try:
+            os.rmdir(self.path)
+        except FileNotFoundError:
+            pass
+
+
+def names(root: str) -> list[str]:
+    """All containers of a root folder."""
+    try:
+        found = os.listdir(root)
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in found if os.path.isdir(os.path.join(root, name)))
