@@ -59,6 +59,21 @@ def base_of(va: Bits) -> Bits:
     return va
 
 
+RARE = ("slow", "bad", "dead")  # what labels of blocks begin with that seldom execute
+
+
+def rare_last(lines: list[str]) -> list[str]:
+    """The blocks, those last that seldom execute: they stay in this order."""
+    often: list[str] = []
+    rare: list[str] = []
+    into = often
+    for line in lines:
+        if line.endswith(":"):
+            into = rare if line.startswith(RARE) else often
+        into.append(line)
+    return often + rare
+
+
 def exit_label(offset: int) -> str:
     """Of what leaves for an offset of the page, or beyond it."""
     return f"x{offset}" if offset >= 0 else f"before{-offset}"
@@ -97,7 +112,7 @@ class Region(Paged):
             *sorted(self.needs),
             f"define preserve_nonecc void @{name}({PARAMS}) {strict}#0 {{",
             "entry:",
-            *self.lines, *body, *rest,
+            *self.lines, *rare_last([*body, *rest]),
             "}\n",
         ])  # fmt: skip
 
