@@ -107,6 +107,7 @@ class _Translator(_Interpreter):
         super().__init__()
         file = RegionFile(os.path.join(cache.folder(), f"regions-{cache.key()}"))
         self.translations = Translations(Workshop(), file)
+        self.translations.workshop.left = self.translations.left
 
     def engine(self, hart: HartState, ram: Ram, clock: Clock) -> Engine:
         from auberge.engine.translator import Translator

@@ -7,11 +7,14 @@ its memory is given back with it.
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import io
 import marshal
 import os
+import signal
 import sys
+import time
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -28,12 +31,14 @@ from auberge.engine.llvm_text import METADATA
 from auberge.engine.lowering import Context
 from auberge.engine.module import INTRINSICS, module
 from auberge.engine.region import Region
-from auberge.engine.workshop import SIZE
+from auberge.engine.region_file import RegionFile
+from auberge.engine.workshop import QUICK, SIZE, WELL
 from auberge.isa.riscv.rv64 import rv64
 
 TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
-NICE = 5  # guests go first
-EXPORTS = ("run", "prepare", "publish", "take_trap")
+NICE, NICEST = 5, 19  # guests go first
+LONGEST = 20  # seconds for what a guest has left to be compiled
+EXPORTS = ("run", "prepare", "publish", "take_trap", "undecoded")
 WRITABLE, ALLOCATED = 1, 2  # sh_flags of ELF sections
 PC32, ADR_PREL_PG_HI21, ADD_ABS_LO12_NC = 2, 275, 277
 LDST32_ABS_LO12_NC, LDST64_ABS_LO12_NC, LDST128_ABS_LO12_NC = 285, 286, 299
@@ -76,8 +81,9 @@ def compile_text(text: str, host: Host, level: int = 2) -> Code:
 class Regions:
     """Compiles regions, one after another: a fixed list of passes, and quick code generation.
 
-    Of code generation, what LLVM does without optimising, but with the allocator of registers that
-    it has when it does: a third of the time of its level 1, for code as good within 5 %.
+    The quickest that is worth it: what LLVM does without optimising, but with the allocator of
+    registers that it has when it does. That takes half the time of its level 1, whose code is
+    better by a sixth where programs only compute; what stays hot is compiled so.
     """
 
     def __init__(self, host: Host) -> None:
@@ -85,31 +91,40 @@ class Regions:
         llvm.initialize_all_asmprinters()
         _allocate_well()
         self.triple = TRIPLES[host.machine]
-        self.machine = llvm.Target.from_triple(self.triple).create_target_machine(
-            cpu=host.cpu, features=",".join("+" + f for f in host.features), opt=0, reloc="pic",
-            codemodel="small")  # fmt: skip
+        target = llvm.Target.from_triple(self.triple)
+        self.quick, self.machine = (
+            target.create_target_machine(
+                cpu=host.cpu, features=",".join("+" + f for f in host.features), opt=level,
+                reloc="pic", codemodel="small")
+            for level in (0, 1)
+        )  # fmt: skip
         options = llvm.create_pipeline_tuning_options(speed_level=1)
         self.builder = llvm.create_pass_builder(self.machine, options)
         self.context = Context.of(rv64, layout_of(rv64), host.fuses)
         self.explorer = Explorer(rv64, self.context.watched, steady())
 
     def compile(
-        self, page: bytes, entry: int, others: Collection[int] = (), limit: int = LIMIT
-    ) -> tuple[bytes, int] | None:
-        """The code of the region that begins there, and of how many instructions; None if none."""
+        self, page: bytes, entry: int, others: Collection[int] = (), level: int = WELL,
+        limit: int = LIMIT,
+    ) -> tuple[bytes, int, list[int]] | None:  # fmt: skip
+        """The code of the region that begins there; of how many instructions; its neighbours.
+
+        None if there is none.
+        """
         shape = self.explorer.shape(page, entry, others, limit)
         if not shape.steps:
             return None
         text = Region(self.context, self.explorer, shape, entry, "region").text
-        return self.code_of(page, entry, shape, text), len(shape.steps)
+        code = self.code_of(page, entry, shape, text, level)
+        return code, len(shape.steps), shape.neighbours()
 
-    def code_of(self, page: bytes, entry: int, shape: Shape, text: str) -> bytes:
+    def code_of(self, page: bytes, entry: int, shape: Shape, text: str, level: int) -> bytes:
         """Machine code of this region's LLVM text; what else is said is for who shows it."""
-        return self.compile_text(text)
+        return self.compile_text(text, level)
 
-    def compile_text(self, text: str) -> bytes:
+    def compile_text(self, text: str, level: int = WELL) -> bytes:
         """Machine code of a region's LLVM text."""
-        return self.emit(self.optimized(text))
+        return self.emit(self.optimized(text), level)
 
     def optimized(self, text: str, name: str = "region") -> llvm.ModuleRef:
         """A module of its own, of LLVM text whose function `name` went through the passes."""
@@ -123,9 +138,10 @@ class Regions:
         passes.run(parsed.get_function(name), self.builder)
         return parsed
 
-    def emit(self, module: llvm.ModuleRef) -> bytes:
+    def emit(self, module: llvm.ModuleRef, level: int = WELL) -> bytes:
         """Machine code of a region's module."""
-        code = _text_of(self.machine.emit_object(module))
+        machine = self.quick if level == QUICK else self.machine
+        code = _text_of(machine.emit_object(module))
         if code.symbols["region"] != 0:
             raise RuntimeError("the code of a region does not begin with it")
         return code.text
@@ -207,18 +223,51 @@ def build() -> cache.Entry:
 def serve(regions: Regions) -> None:
     """Compile the regions that are asked for on standard input, one after another."""
     os.nice(NICE)
-    read, write = sys.stdin.buffer, sys.stdout.buffer
+    read, write = sys.stdin.buffer, os.fdopen(sys.stdout.fileno(), "wb", 0, closefd=False)
     while len(size := read.read(SIZE)) == SIZE:
-        entry, others, page = marshal.loads(read.read(int.from_bytes(size, "little")))
-        body = marshal.dumps(regions.compile(page, entry, others) or (b"", 0))
-        write.write(len(body).to_bytes(SIZE, "little") + body)
-        write.flush()
+        entry, others, page, level = marshal.loads(read.read(int.from_bytes(size, "little")))
+        body = marshal.dumps(regions.compile(page, entry, others, level) or (b"", 0, []))
+        try:
+            write.write(len(body).to_bytes(SIZE, "little") + body)
+        except BrokenPipeError:  # our customer has ended
+            break
+
+
+def finish(regions: Regions, fd: int) -> None:
+    """Compile what a guest has left when it ended, for its next start; one process at a time.
+
+    It is given LONGEST seconds of what the host has to spare.
+    """
+    with open(fd, "rb") as file:
+        file.seek(0)
+        data = file.read()
+    if not data:
+        return
+    path, pages, orders = marshal.loads(data)
+    os.nice(NICEST)
+    signal.alarm(2 * LONGEST)
+    until = time.monotonic() + LONGEST
+    try:
+        folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return  # another finishes, or the cache is gone
+    kept = RegionFile(path, create=False)
+    for digest, entry, others in orders:
+        if time.monotonic() > until:
+            return
+        if not kept.level(digest, entry):
+            made = regions.compile(pages[digest], entry, others, QUICK)
+            if made is not None:
+                kept.keep(digest, entry, made[1], made[0], QUICK)
 
 
 def main() -> int:
-    """Write the entry to standard output; or, called with `regions`, compile those."""
-    if sys.argv[1:] == ["regions"]:
-        serve(Regions(Host.ours()))
+    """Write the entry to standard output; or, called with `regions` and a file, compile those."""
+    if sys.argv[1:2] == ["regions"]:
+        regions = Regions(Host.ours())
+        serve(regions)
+        finish(regions, int(sys.argv[2]))
         return 0
     sys.stdout.buffer.write(cache.pack(build(), cache.key()))
     return 0

@@ -37,12 +37,12 @@ class Counting(Regions):
         super().__init__(host)
         self.folder = folder
 
-    def code_of(self, page: bytes, entry: int, shape: Shape, text: str) -> bytes:
+    def code_of(self, page: bytes, entry: int, shape: Shape, text: str, level: int) -> bytes:
         digest = blake2b(page, digest_size=16).digest()
         with open(os.path.join(self.folder, note_name(digest, entry)), "wb") as note:
             marshal.dump((page, sorted(shape.steps), text), note)
         body = text.replace("@region(", "@body(").replace("define ", "define internal ", 1)
-        return self.emit(self.optimized(ENTRY + body, "body"))
+        return self.emit(self.optimized(ENTRY + body, "body"), level)
 
 
 def explain(regions: Regions, text: str) -> tuple[str, str]:

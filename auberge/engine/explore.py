@@ -114,6 +114,11 @@ class Step(NamedTuple):
         """The offset of what follows it."""
         return self.offset + self.form.encoding.length
 
+    @property
+    def links(self) -> bool:
+        """Whether it is a call: it notes where to come back to."""
+        return self.form.values(self.word).get("rd", 0) != 0
+
     def target(self) -> int | None:
         """The offset, within the page or beyond, that it may jump to, if that is known."""
         if not self.manner.goes_to:
@@ -126,6 +131,15 @@ class Shape(NamedTuple):
 
     steps: dict[int, Step]
     starts: list[int]
+
+    def neighbours(self) -> list[int]:
+        """Where in the page code goes on that is as hot: where calls lead, and come back to."""
+        found: set[int] = set()
+        for step in self.steps.values():
+            if step.manner.jumps and step.links:
+                target = step.target()
+                found |= {step.next} if target is None else {step.next, target}
+        return sorted(offset for offset in found if 0 <= offset < PAGE)
 
 
 class Explorer:
@@ -192,6 +206,5 @@ def following(step: Step) -> list[int]:
     manner, target = step.manner, step.target()
     inside = [] if target is None or not 0 <= target < PAGE else [target]
     if manner.jumps:
-        links = step.form.values(step.word).get("rd", 0) != 0
-        return [] if links else inside
+        return [] if step.links else inside
     return [step.next, *inside] if manner.branches else [step.next]

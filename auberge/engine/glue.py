@@ -99,7 +99,8 @@ handler @called {{
 """
 
 # A region has less than one way through left of the slice: the next slice begins early; or at its
-# instruction's pace, if there is none, or if its length matters.
+# instruction's pace, if there is none, or if its length matters. `in_region` says which one it is:
+# noted as what is hot is, but with the lowest bit set.
 REST = f"""
 handler @rest {{
     put cold, 1
@@ -112,6 +113,25 @@ handler @rest {{
 slow:
     jump @once
 next:
+    %samples = get samples
+    %is_deaf = icmp eq i64 %samples, 0
+    br i1 %is_deaf, label %on, label %keep
+keep:
+    %entry = get in_region
+    %marked = or i64 %entry, 1
+    %n = get sampled
+    %list = inttoptr i64 %samples to ptr
+    %at = getelementptr i64, ptr %list, i64 %n
+    store i64 %marked, ptr %at
+    %more = add i64 %n, 1
+    put sampled, %more
+    %wanted = get samples_wanted
+    %full = icmp uge i64 %more, %wanted
+    br i1 %full, label %tell, label %on
+tell:
+    {PUT_PC}
+    exit {SAMPLED}
+on:
     jump @called
 }}
 """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _new = tuple.__new__
 
-POOL = 2048  # pages of decoded code that a hart keeps (at most 76 MiB); when all are taken, it begins anew
+POOL = 2048  # pages of decoded code that a hart keeps (76 MiB); when all are taken, it begins anew
 
 
 class Library:
@@ -38,6 +38,7 @@ class Library:
         self.take_trap = one(base + entry.symbols["take_trap"])
         self.publish = one(base + entry.symbols["publish"])
         self.prepare = two(base + entry.symbols["prepare"])
+        self.undecoded = base + entry.symbols["undecoded"]  # in records of what never executed
         libc = ctypes.CDLL(None)
         self.addresses = {
             name: ctypes.cast(getattr(libc, name), ctypes.c_void_p).value or 0

@@ -312,6 +312,7 @@ class Region(Paged):
             for f in ("called", "rest"):
                 self.start(f"{f}{target}")
                 self.save(before[target])
+                self.tell_of_rest(f)
                 self.jump(f, self.record(target), self.op("load i64, ptr %left.p"))
         for way in self.ways:
             self.start(way.label)
@@ -325,7 +326,13 @@ class Region(Paged):
             self.jump(f, rec, self.op(f"sub i64 {left}, {done}"))
         for f in ("called", "rest", *(["once"] if self.guards() else [])):
             self.start(f)
+            self.tell_of_rest(f)
             self.jump(f, "%rec", "%left")
+
+    def tell_of_rest(self, f: str) -> None:
+        """Say which region it is whose slice ends."""
+        if f == "rest":
+            self.put("in_region", self.op("ptrtoint ptr %rec to i64"))
 
     def go_on_at(self, offset: int) -> None:
         """Leave for the record of an offset of the page, or beyond it."""

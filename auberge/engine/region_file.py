@@ -18,7 +18,8 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-HEADER = struct.Struct("<4s16sHHIII")  # magic, digest, entry, instructions, size, length, check
+# magic, digest, entry, instructions, level, size, length, check
+HEADER = struct.Struct("<4s16sHHHIII")
 MAGIC = b"rgn\n"
 LARGEST = 1 << 20  # bytes of a record
 LIMIT = 64 << 20  # bytes of a file; beyond it, it is replaced by one that is half as large at most
@@ -28,10 +29,11 @@ MOVES = 10  # files that took each other's place while we tried to lock one
 
 
 class Kept(NamedTuple):
-    """Where the file has a region, of so many guest instructions."""
+    """Where the file has a region, of so many guest instructions, compiled at a level."""
 
     entry: int
     instructions: int
+    level: int
     at: int
     size: int
     check: int
@@ -50,30 +52,35 @@ def records(data: bytes, base: int = 0) -> Iterator[Record]:
     """The records of a file's bytes from `base` on, until one that is none; nothing is verified."""
     start, end = 0, len(data)
     while start + HEADER.size <= end:
-        magic, digest, entry, count, size, length, check = HEADER.unpack_from(data, start)
+        magic, digest, *what, size, length, check = HEADER.unpack_from(data, start)
+        entry, count, level = what
         fits = HEADER.size + size <= length <= LARGEST and start + length <= end
         if magic != MAGIC or not fits or length % ALIGN or entry & 1 or max(entry, count) >= PAGE:
             return
         at = base + start + HEADER.size
-        yield Record(digest, Kept(entry, count, at, size, check), start, start + length)
+        yield Record(digest, Kept(entry, count, level, at, size, check), start, start + length)
         start += length
 
 
 class RegionFile:
     """The regions of one key, opened for reading and appending; works without a file as well.
 
+    With `create` false, nothing is made where there is no file.
+
     Other processes may append, or replace the file, at any time; whoever may write to it at all may
     also damage it: each use reads what is there now (a mapping would end us where the file has
     become shorter), and verifies it.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, create: bool = True) -> None:
         self.path = path
+        self._flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        self._flags |= os.O_CREAT if create else 0
         self.index: dict[bytes, dict[int, Kept]] = {}  # of what `regions` did not tell of yet
         self.used: set[tuple[bytes, int]] = set()  # by this process: told of, or compiled
         self.is_damaged = False
         self._keeps = True
-        self._present: set[tuple[bytes, int]] = set()
+        self._present: dict[tuple[bytes, int], int] = {}  # at which level
         self._end = 0  # of what was looked at
         self._file = self._open()
         if self._file >= 0:
@@ -82,9 +89,8 @@ class RegionFile:
             self._scan()
 
     def _open(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            fd = os.open(self.path, flags, 0o600)
+            fd = os.open(self.path, self._flags, 0o600)
         except OSError:
             return -1
         status = os.fstat(fd)
@@ -103,7 +109,7 @@ class RegionFile:
         base, data = self._end, self._read(self._end, size - self._end)
         for record in records(data, base):
             self.index.setdefault(record.digest, {})[record.kept.entry] = record.kept
-            self._present.add((record.digest, record.kept.entry))
+            self._present[record.digest, record.kept.entry] = record.kept.level
             self._end = base + record.end
         self.is_damaged |= self._end != size
 
@@ -121,21 +127,35 @@ class RegionFile:
         if self._file >= 0:
             self._scan()
 
-    def regions(self, digest: bytes) -> list[tuple[int, int, bytes]]:
-        """What is kept of a page: entry, instructions and code of each region; verified here."""
-        found: list[tuple[int, int, bytes]] = []
+    def news(self) -> list[bytes]:
+        """The digests of pages that others have added regions of, since we looked."""
+        before = self._end
+        if self._file < 0 or os.fstat(self._file).st_size <= before:
+            return []
+        self._scan()
+        return [d for d, kept in self.index.items() if any(k.at > before for k in kept.values())]
+
+    def level(self, digest: bytes, entry: int) -> int:
+        """At which level the region of an entry has been compiled; 0: it is not here."""
+        return self._present.get((digest, entry), 0)
+
+    def regions(self, digest: bytes) -> list[tuple[int, int, bytes, int]]:
+        """What is kept of a page: entry, instructions, code and level of each region; verified."""
+        found: list[tuple[int, int, bytes, int]] = []
         for kept in self.index.pop(digest, {}).values():
             code = self._read(kept.at, kept.size)
-            if check(digest, kept.entry, kept.instructions, code) == kept.check:
-                found.append((kept.entry, kept.instructions, code))
+            if check(digest, kept.entry, kept.instructions, kept.level, code) == kept.check:
+                found.append((kept.entry, kept.instructions, code, kept.level))
                 self.used.add((digest, kept.entry))
             else:
                 self.is_damaged = True
         return found
 
-    def keep(self, digest: bytes, entry: int, instructions: int, code: bytes) -> None:
-        """Append a region that nobody has; one that cannot be is not."""
-        record = pack(digest, entry, instructions, code)
+    def keep(
+        self, digest: bytes, entry: int, instructions: int, code: bytes, level: int = 1
+    ) -> None:
+        """Append a region that nobody has at this level; one that cannot be is not."""
+        record = pack(digest, entry, instructions, level, code)
         if self._file < 0 or not self._keeps or len(record) > LARGEST:
             return
         try:
@@ -147,10 +167,10 @@ class RegionFile:
                 self.used.add((digest, entry))
                 if self.is_damaged or size + len(record) > LIMIT:
                     self._replace(record)
-                elif (digest, entry) not in self._present:
+                elif self.level(digest, entry) < level:
                     os.write(self._file, record)
                     self._end += len(record)
-                    self._present.add((digest, entry))
+                    self._present[digest, entry] = level
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
         except OSError:
@@ -224,7 +244,8 @@ def worth_keeping(data: bytes, used: Collection[tuple[bytes, int]], room: int) -
         digest, kept = each.digest, each.kept
         code = data[kept.at : kept.at + kept.size]
         size = each.end - each.start
-        if size <= room and check(digest, kept.entry, kept.instructions, code) == kept.check:
+        right = check(digest, kept.entry, kept.instructions, kept.level, code) == kept.check
+        if size <= room and right:
             room -= size
             chosen.append(each)
     chosen.sort(key=lambda each: each.start)
@@ -235,14 +256,14 @@ def _is(record: Record, used: Collection[tuple[bytes, int]]) -> bool:
     return (record.digest, record.kept.entry) in used
 
 
-def check(digest: bytes, entry: int, instructions: int, code: bytes) -> int:
+def check(digest: bytes, entry: int, instructions: int, level: int, code: bytes) -> int:
     """The checksum of a record."""
-    return zlib.crc32(code, zlib.crc32(digest + struct.pack("<HH", entry, instructions)))
+    return zlib.crc32(code, zlib.crc32(digest + struct.pack("<HHH", entry, instructions, level)))
 
 
-def pack(digest: bytes, entry: int, instructions: int, code: bytes) -> bytes:
+def pack(digest: bytes, entry: int, instructions: int, level: int, code: bytes) -> bytes:
     """A region as a record."""
     length = -(-(HEADER.size + len(code)) // ALIGN) * ALIGN
-    sum_ = check(digest, entry, instructions, code)
-    header = HEADER.pack(MAGIC, digest, entry, instructions, len(code), length, sum_)
+    sum_ = check(digest, entry, instructions, level, code)
+    header = HEADER.pack(MAGIC, digest, entry, instructions, level, len(code), length, sum_)
     return (header + code).ljust(length, b"\0")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 from hashlib import blake2b
 
 from auberge.engine import exits
@@ -19,12 +20,16 @@ from auberge.engine.interpreter import Interpreter, Library
 from auberge.engine.records import PAGE_OF_RECORDS, SNAPSHOT
 from auberge.engine.region_file import RegionFile
 from auberge.engine.state import CAUSES, SAMPLES, HartState
-from auberge.engine.workshop import Order, Workshop
+from auberge.engine.workshop import QUICK, WELL, Left, Order, Workshop
 from auberge.memory.arena import Arena
 from auberge.memory.ram import PAGE, Ram
 
 ARENA = 64 << 20  # bytes of translated code
 HEAT = 3  # samples at one place that make it hot
+AGAIN = 40  # samples in a region that make it worth better code
+MOST_PAGES = 2048  # of code that is sampled, of which a copy is kept
+MOST_LEFT = 1000  # places that are left to be compiled when we end
+PAUSE = 0.1  # seconds between two looks at what other processes have compiled
 MOST_PLACES = 1 << 16  # whose heat is remembered, or that were asked for
 # Constants of a region are found by the distance of pages on AArch64.
 ALIGN = 64 if os.uname().machine == "x86_64" else PAGE
@@ -48,29 +53,43 @@ class Translations:
     def __init__(
         self, workshop: Workshop, file: RegionFile | None, heat: int = HEAT, waits: bool = False
     ) -> None:
-        self.workshop, self.file, self.heat, self.waits = workshop, file, heat, waits
+        self.workshop, self.file, self.least, self.waits = workshop, file, heat, waits
+        self.again = heat * AGAIN // HEAT
         self.arena = Arena(ARENA)
         self.known: dict[bytes, dict[int, int]] = {}  # digest of a page -> entry -> address
-        self.asked: set[Order] = set()
+        self.asked: dict[Order, int] = {}  # and at which level
+        self.heat: dict[Order, int] = {}  # samples
+        self.warmth: dict[Order, int] = {}  # samples in regions
+        self.pages: dict[bytes, bytes] = {}  # where samples were, by their digests
+        self.near: list[Order] = []  # neighbours of what was compiled, that nobody looked at
+        self._met: set[bytes] = set()
+        self._looked = 0.0
         self.news: list[tuple[Order, int]] = []
         self.lock = threading.Lock()
         self.regions = self.instructions = self.loaded = self.dropped = 0
 
     def collect(self) -> None:
-        """Take over what the workshop has done."""
-        for order, code, count in self.workshop.done(self.waits):
+        """Take over what the workshop has done, and what other processes have."""
+        for order, level, code, count, neighbours in self.workshop.done(self.waits):
+            self.near += [Order(order.digest, entry) for entry in neighbours]
             if code:
                 self.add(order, code, count)
                 if self.file is not None:
-                    self.file.keep(order.digest, order.entry, count, code)
+                    self.file.keep(order.digest, order.entry, count, code, level)
+        if self.file is not None and time.monotonic() - self._looked > PAUSE:
+            self._looked = time.monotonic()
+            for digest in self.file.news():
+                if digest in self._met:
+                    self.of(digest)
 
     def of(self, digest: bytes) -> dict[int, int]:
         """The regions of a page: entry and address of each; also those that the file has."""
+        self._met.add(digest)
         if self.file is not None and digest in self.file.index:
-            for entry, count, code in self.file.regions(digest):
+            for entry, count, code, level in self.file.regions(digest):
                 order = Order(digest, entry)
-                if order not in self.asked:
-                    self.asked.add(order)
+                if self.asked.get(order, 0) < level:
+                    self.asked[order] = level
                     self.loaded += 1
                     self.add(order, code, count)
         return self.known.get(digest, {})
@@ -101,9 +120,52 @@ class Translations:
         self.arena = Arena(self.arena.size)
         self.known, self.news = {}, []
         self.asked.clear()
+        self._met.clear()
         self.dropped += 1
         if self.file is not None:
             self.file.look_again()
+
+    def left(self) -> Left | None:
+        """What is hot and was not compiled, now that we end; the hottest first."""
+        if self.file is None:
+            return None
+        with self.lock:
+            self.collect()
+            places = dict.fromkeys((order for order, _ in self.workshop.open), self.again)
+            places |= {o: n for o, n in self.heat.items() if n > 1 and o not in self.asked}
+            orders = sorted(places, key=lambda o: -places[o])[:MOST_LEFT]
+            tasks = [
+                (o.digest, o.entry, self.entries(o.digest))
+                for o in orders
+                if o.digest in self.pages
+            ]
+            pages = {digest: self.pages[digest] for digest, _, _ in tasks}
+        return Left(self.file.path, pages, tasks) if tasks else None
+
+    def entries(self, digest: bytes) -> list[int]:
+        """Where regions of a page begin."""
+        return list(self.known.get(digest, {}))
+
+    def place_orders(self) -> None:
+        """Ask for what is hot, then for better code where regions are, as the workshop can do."""
+        if len(self.heat) > MOST_PLACES:
+            self.heat.clear()
+        if len(self.pages) > MOST_PAGES:
+            self.pages.clear()
+        if len(self.asked) > MOST_PLACES or not self.workshop.is_free:
+            return
+        hot = {o: n for o, n in self.heat.items() if n >= self.least}
+        warm = {o: n for o, n in self.warmth.items() if n >= self.again}
+        for level, places, counts in (QUICK, hot, self.heat), (WELL, warm, self.warmth):
+            for order in sorted(places, key=lambda o: -places[o]):
+                if self.asked.get(order, 0) < level:
+                    if not self.workshop.is_free:
+                        return
+                    page = self.pages.get(order.digest)
+                    if page is not None:
+                        self.asked[order] = level
+                        self.workshop.order(order, self.entries(order.digest), page, level)
+                del counts[order]
 
     def statistics(self) -> dict[str, int]:
         """What was counted for all harts together."""
@@ -119,6 +181,11 @@ class Translations:
         }
 
 
+def digest_of(page: bytes) -> bytes:
+    """What a page of code is known by."""
+    return blake2b(page, digest_size=16).digest()
+
+
 class Translator(Interpreter):
     """An engine, as the interpreter is, with regions installed among its records."""
 
@@ -132,7 +199,6 @@ class Translator(Interpreter):
     ) -> None:
         super().__init__(library, hart, ram, clock)
         self.translations = translations
-        self._heat: dict[Order, int] = {}
         self._digests: dict[int, bytes] = {}  # of pages of records
         self._pages: dict[bytes, set[int]] = {}
         self._news = 0
@@ -159,7 +225,7 @@ class Translator(Interpreter):
     # -- pages of code --------------------------------------------------------------------------
     def _meet(self, page: int) -> None:
         """A page of records has begun: note what code it is of, install what is known of that."""
-        digest = blake2b(ctypes.string_at(page + SNAPSHOT, PAGE), digest_size=16).digest()
+        digest = digest_of(ctypes.string_at(page + SNAPSHOT, PAGE))
         old = self._digests.get(page)
         if old is not None:
             self._pages[old].discard(page)
@@ -191,42 +257,35 @@ class Translator(Interpreter):
     def _look(self) -> None:
         """Count what was sampled, ask for what is hot, and install what has been compiled."""
         count, self.hart["sampled"] = self.hart["sampled"], 0
-        for record in self._samples[:count]:
-            page = record & -PAGE_OF_RECORDS
-            digest = self._digests.get(page)
-            if digest is not None:
-                order = Order(digest, (record - page) // 8)
-                self._heat[order] = self._heat.get(order, 0) + 1
         works = self.translations
         with works.lock:
+            for record in self._samples[:count]:
+                page = record & -PAGE_OF_RECORDS
+                digest = self._digests.get(page)
+                if digest is not None:
+                    order = Order(digest, (record - page) // 8)
+                    if digest not in works.pages:
+                        works.pages[digest] = ctypes.string_at(page + SNAPSHOT, PAGE)
+                    counts = works.warmth if record & 1 else works.heat
+                    counts[order] = counts.get(order, 0) + 1
             works.collect()
-            self._place_orders()
+            self._look_at_neighbours()
+            works.place_orders()
             if works.waits:
                 works.collect()
             if self._arena is works.arena:
                 self._install_news()
 
-    def _place_orders(self) -> None:
+    def _look_at_neighbours(self) -> None:
+        """Those that have been executed are hot."""
         works = self.translations
-        if len(self._heat) > MOST_PLACES:
-            self._heat.clear()
-        if len(works.asked) > MOST_PLACES:
-            return
-        hot = [o for o, n in self._heat.items() if n >= works.heat]
-        hot.sort(key=lambda o: -self._heat[o])
-        for order in hot:
-            if order in works.asked:
-                del self._heat[order]
-                continue
-            if not works.workshop.is_free:
-                break
-            del self._heat[order]
-            pages = self._pages.get(order.digest)
-            if pages:
-                works.asked.add(order)
-                page = next(iter(pages))
-                others = works.known.get(order.digest, {})
-                works.workshop.order(order, others, ctypes.string_at(page + SNAPSHOT, PAGE))
+        for order in works.near:
+            page = next(iter(self._pages.get(order.digest, ())), None)
+            if page is not None and order not in works.asked:
+                handler = ctypes.c_uint64.from_address(page + 8 * order.entry).value
+                if handler != self.library.undecoded:
+                    works.heat[order] = max(works.least, works.heat.get(order, 0))
+        works.near.clear()
 
     def _install_news(self) -> None:
         news = self.translations.news

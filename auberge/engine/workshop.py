@@ -10,7 +10,7 @@ import marshal
 import os
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +22,7 @@ AT_ONCE = 2  # requests that it has at a time: more would not be done sooner
 COMMAND = ("-m", "auberge.engine.compiler", "regions")  # for Python
 PATIENCE = 30.0  # seconds for one region, before the process is given up
 STARTS = 5  # how often it is begun anew, before nobody asks any more
+QUICK, WELL = 1, 2  # levels: compiled soon, or into better code
 
 
 class Order(NamedTuple):
@@ -31,13 +32,45 @@ class Order(NamedTuple):
     entry: int
 
 
+class Made(NamedTuple):
+    """What became of an order: code of so many guest instructions; empty, if there is none.
+
+    Its `neighbours` are entries of the page that are as hot, if they are executed at all.
+    """
+
+    order: Order
+    level: int
+    code: bytes
+    instructions: int
+    neighbours: list[int]
+
+
+class Left(NamedTuple):
+    """What is still to be compiled when we end: into this file, unless it has it."""
+
+    path: str
+    pages: dict[bytes, bytes]  # by their digests
+    orders: list[tuple[bytes, int, list[int]]]  # digest, entry, others
+
+
+def nothing_left() -> Left | None:
+    """Nothing is to be compiled when we end."""
+    return None
+
+
 class Workshop:
-    """Starts the process when it is first asked, and again when it has ended."""
+    """Starts the process when it is first asked, and again when it has ended.
+
+    What `left` says at the end of our process is left to it, in a file that it looks into when
+    there is nothing more to read: who is killed leaves nothing.
+    """
 
     def __init__(self, command: tuple[str, ...] = COMMAND, patience: float = PATIENCE) -> None:
         self.command, self.patience = command, patience
+        self.left: Callable[[], Left | None] = nothing_left
+        self._left = -1
         self.process: subprocess.Popen[bytes] | None = None
-        self.open: list[Order] = []
+        self.open: list[tuple[Order, int]] = []
         self.since = 0.0
         self.starts = self.lost = 0
         self.wall = self.cpu = 0.0  # seconds: with an order open; of processes that have ended
@@ -48,15 +81,15 @@ class Workshop:
         """Whether another order may be placed now."""
         return len(self.open) < AT_ONCE and self.starts <= STARTS
 
-    def order(self, order: Order, others: Collection[int], page: bytes) -> None:
+    def order(self, order: Order, others: Collection[int], page: bytes, level: int = QUICK) -> None:
         """Ask for a region, which is to end where one of the `others` of its page begins."""
         if self.process is None and not self._begin():
             return
         assert self.process is not None and self.process.stdin is not None
-        body = marshal.dumps((order.entry, list(others), page))
+        body = marshal.dumps((order.entry, list(others), page, level))
         if not self.open:
             self.since = time.monotonic()
-        self.open.append(order)
+        self.open.append((order, level))
         try:
             self.process.stdin.write(len(body).to_bytes(SIZE, "little") + body)
             self.process.stdin.flush()
@@ -70,8 +103,11 @@ class Workshop:
         if self.starts > STARTS:
             return False
         try:
+            if self._left < 0:
+                self._left = os.memfd_create("auberge-left", os.MFD_CLOEXEC)
             self.process = subprocess.Popen(
-                [sys.executable, *self.command],
+                [sys.executable, *self.command, str(self._left)],
+                pass_fds=(self._left,),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -80,15 +116,15 @@ class Workshop:
             )
         except OSError:
             return False
-        atexit.register(self.close)
+        atexit.register(self.end)
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
         self._in = b""
         return True
 
-    def done(self, wait: bool = False) -> list[tuple[Order, bytes, int]]:
-        """What has been compiled since: the order, its code (empty: there is none), its size."""
-        ready: list[tuple[Order, bytes, int]] = []
+    def done(self, wait: bool = False) -> list[Made]:
+        """What has been compiled since."""
+        ready: list[Made] = []
         while self.open and self.process is not None:
             if not self._receive(wait):
                 break
@@ -97,12 +133,12 @@ class Workshop:
                 if len(self._in) < SIZE + size:
                     break
                 try:
-                    code, count = marshal.loads(self._in[SIZE : SIZE + size])
+                    code, count, neighbours = marshal.loads(self._in[SIZE : SIZE + size])
                 except (ValueError, EOFError, TypeError):
                     self._give_up()
                     return ready
                 self._in = self._in[SIZE + size :]
-                ready.append((self.open.pop(0), code, count))
+                ready.append(Made(*self.open.pop(0), code, count, neighbours))
                 self._done_one()
         return ready
 
@@ -143,12 +179,25 @@ class Workshop:
         self.open.clear()
         self.close()
 
+    def end(self) -> None:
+        """At the end of ours: leave it what is left to be done, or end it too."""
+        left = self.left() if self.process is not None else None
+        if left is None or self.process is None:
+            self.close()
+            return
+        with open(self._left, "wb", closefd=False) as file:
+            marshal.dump(tuple(left), file)
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+
     def close(self) -> None:
         """End the process."""
         process, self.process = self.process, None
         if process is None:
             return
-        atexit.unregister(self.close)
+        atexit.unregister(self.end)
         self.cpu += cpu_seconds(process.pid)
         process.kill()
         process.wait()

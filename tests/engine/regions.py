@@ -54,7 +54,7 @@ class Everywhere(Translator):
             region = compiled(code, entry, r.choice(LIMITS))
             if region is not None:
                 order = Order(self._digests[page], entry)
-                self.translations.add(order, *region)
+                self.translations.add(order, *region[:2])
                 self._install(page, entry, self.translations.known[order.digest][entry])
 
 

@@ -26,14 +26,14 @@ def filled(path: Path) -> None:
 def contents(path: Path) -> dict[tuple[bytes, int], bytes]:
     """All that a new start finds there."""
     file = RegionFile(str(path))
-    return {(d, entry): code for d in PAGES for entry, _, code in file.regions(d)}
+    return {(d, entry): code for d in PAGES for entry, _, code, _ in file.regions(d)}
 
 
 def test_what_was_kept_is_there(tmp_path: Path) -> None:
     filled(tmp_path / "regions")
     assert contents(tmp_path / "regions") == CODE
     file = RegionFile(str(tmp_path / "regions"))
-    assert [count for _, count, _ in file.regions(PAGES[0])] == [10, 13, 57]
+    assert [count for _, count, _, _ in file.regions(PAGES[0])] == [10, 13, 57]
     assert file.regions(b"x" * 16) == []
 
 
@@ -108,7 +108,7 @@ def test_a_full_one_is_replaced_by_what_was_used_and_what_is_new(
     before = (tmp_path / "regions").stat()
     monkeypatch.setattr(region_file, "LIMIT", before.st_size + 10)
     file = RegionFile(str(tmp_path / "regions"))
-    used = {(PAGES[0], entry): code for entry, _, code in file.regions(PAGES[0])}
+    used = {(PAGES[0], entry): code for entry, _, code, _ in file.regions(PAGES[0])}
     file.keep(PAGES[0], 8, 1, b"more")
     kept = contents(tmp_path / "regions")
     assert kept.items() >= used.items()
@@ -144,14 +144,14 @@ def test_who_reads_one_that_is_replaced_goes_on(
     writer.keep(PAGES[0], 8, 1, b"more")
     monkeypatch.undo()
     for digest in PAGES[:3]:
-        found = {(digest, entry): code for entry, _, code in reader.regions(digest)}
+        found = {(digest, entry): code for entry, _, code, _ in reader.regions(digest)}
         assert found == {place: code for place, code in CODE.items() if place[0] == digest}
     assert not reader.is_damaged
     reader.keep(PAGES[1], 10, 1, b"too")  # into the one that is there now
     now = contents(tmp_path / "regions")
     assert (now[PAGES[0], 8], now[PAGES[1], 10]) == (b"more", b"too")
-    assert [code for _, _, code in reader.regions(PAGES[0])] == [b"more"]  # it knows of both
-    assert [code for _, _, code in writer.regions(PAGES[0])] == [b"more"]
+    assert [code for _, _, code, _ in reader.regions(PAGES[0])] == [b"more"]  # it knows of both
+    assert [code for _, _, code, _ in writer.regions(PAGES[0])] == [b"more"]
 
 
 def test_one_that_was_removed_is_begun_anew(tmp_path: Path) -> None:
@@ -169,10 +169,10 @@ def test_what_another_has_kept_is_not_kept_twice(tmp_path: Path) -> None:
     size = (tmp_path / "regions").stat().st_size
     two.keep(PAGES[0], 0, 1, b"code")
     assert (tmp_path / "regions").stat().st_size == size
-    assert two.regions(PAGES[0]) == [(0, 1, b"code")]  # and is known from there on
+    assert two.regions(PAGES[0]) == [(0, 1, b"code", 1)]  # and is known from there on
     two.keep(PAGES[0], 2, 1, b"edoc")
     one.look_again()
-    assert one.regions(PAGES[0]) == [(0, 1, b"code"), (2, 1, b"edoc")]
+    assert one.regions(PAGES[0]) == [(0, 1, b"code", 1), (2, 1, b"edoc", 1)]
 
 
 def test_damage_takes_nothing_else_with_it(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_damage_takes_nothing_else_with_it(tmp_path: Path) -> None:
     with open(tmp_path / "regions", "r+b") as damaged:
         damaged.seek(at)
         damaged.write(b"\xff")
-    assert [entry for entry, _, _ in file.regions(PAGES[1])] == [0, 94]
+    assert [entry for entry, _, _, _ in file.regions(PAGES[1])] == [0, 94]
     file.keep(PAGES[0], 8, 1, b"more")
     rest = {place: code for place, code in CODE.items() if place != (PAGES[1], 6)}
     assert contents(tmp_path / "regions") == rest | {(PAGES[0], 8): b"more"}
@@ -210,7 +210,7 @@ def appended(path: str, count: int, limit: int) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {writer: [] for writer in range(3)}
     for digest in list(file.index):
         writer, n = (int.from_bytes(digest[at : at + 8], "little") for at in (0, 8))
-        assert file.regions(digest) == [(2 * writer, n, bytes([writer, n]) * 300)]
+        assert file.regions(digest) == [(2 * writer, n, bytes([writer, n]) * 300, 1)]
         found[writer].append(n)
     assert not file.is_damaged
     return found
