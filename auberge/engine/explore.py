@@ -131,10 +131,14 @@ class Shape(NamedTuple):
 
     steps: dict[int, Step]
     starts: list[int]
+    ends: set[int]  # what follows the instructions that are not plain
 
     def neighbours(self) -> list[int]:
-        """Where in the page code goes on that is as hot: where calls lead, and come back to."""
-        found: set[int] = set()
+        """Where in the page code goes on that may be as hot.
+
+        That is where calls lead, and come back to; and behind what ends a region.
+        """
+        found = set(self.ends)
         for step in self.steps.values():
             if step.manner.jumps and step.links:
                 target = step.target()
@@ -180,6 +184,7 @@ class Explorer:
         steps: dict[int, Step] = {}
         others = frozenset(others) - {entry}
         starts, todo = {entry}, deque([entry])
+        ends: set[int] = set()
         while todo:
             offset = todo.popleft()
             while (
@@ -190,6 +195,7 @@ class Explorer:
             ):
                 step = self.step(page, offset)
                 if step is None:
+                    ends.add(offset + (4 if page[offset] & 3 == 3 else 2))
                     break
                 steps[offset] = step
                 follows = following(step)
@@ -198,7 +204,7 @@ class Explorer:
                     todo.extend(follows)
                     break
                 offset = step.next
-        return Shape(steps, sorted(starts & steps.keys()))
+        return Shape(steps, sorted(starts & steps.keys()), ends)
 
 
 def following(step: Step) -> list[int]:

@@ -23,7 +23,7 @@ from auberge.engine.fetch import (
 )
 from auberge.engine.fpu import TYPES
 from auberge.engine.llvm_text import LEFT, LIKELY, RARE, STATE, TRAPPED, expand
-from auberge.engine.state import BANKS, KEY_WORDS, SHARED, TLB_ENTRIES, Layout
+from auberge.engine.state import BANKS, KEY_WORDS, SHARED, SOFT, TLB_ENTRIES, Layout
 
 SSIP = 2  # mip.SSIP
 ACCESS = 1 << 10  # how many instructions of its slice a device's answer takes as long as
@@ -34,9 +34,22 @@ PUT_PC = f"""{PC}
 
 # -- where a path through handlers ends ---------------------------------------------------------
 
-# The budget is spent, and `rec` is what would come next.
+# The slice has ended, and `rec` is what would come next. If it may be passed, and someone wants to
+# know what is hot, then it ends at the next taken branch: that leads to where a region can begin.
 SPENT_HERE = f"""
 handler @spent {{
+    %hard = get hard
+    %soft = icmp eq i64 %hard, 0
+    %samples = get samples
+    %sampled = icmp ne i64 %samples, 0
+    %near = icmp sgt i64 %left, {-SOFT // 4}
+    %both = and i1 %soft, %sampled
+    %on = and i1 %both, %near
+    br i1 %on, label %more, label %stop
+more:
+    %f = load ptr, ptr %rec
+    jump %f
+stop:
     {PUT_PC}
     jump @stop
 }}
@@ -242,7 +255,7 @@ handler @find {{
 
 GOTO = f"""
 handler @goto {{
-    %spent = icmp eq i64 %left, 0
+    %spent = icmp sle i64 %left, 0
     br i1 %spent, label %stop, label %some, {RARE}
 stop:
     jump @stop
@@ -260,7 +273,7 @@ find:
 # After a write to what the interrupt check reads; with no budget left, the next run checks.
 GOTO_CHECK = f"""
 handler @goto_check {{
-    %spent = icmp eq i64 %left, 0
+    %spent = icmp sle i64 %left, 0
     br i1 %spent, label %stop, label %check
 stop:
     jump @stop
@@ -427,20 +440,27 @@ def _flush_page(layout: Layout) -> str:
 # -- budget and time ----------------------------------------------------------------------------
 
 # How much of the budget, at most `most`, may pass before the next look; the rest stays in reserve.
-TAKE_SLICE = """
-define internal preserve_mostcc i64 @take_slice(ptr %st, i64 %most) noinline #0 {
+# If that is enough to pay for it, the end may be passed; but not where time is instructions.
+TAKE_SLICE = f"""
+define internal preserve_mostcc i64 @take_slice(ptr %st, i64 %most) noinline #0 {{
     %allowed, %status = routine @slice(ptr %st)
     %fewer = icmp ult i64 %most, %allowed
     %n = select i1 %fewer, i64 %most, i64 %allowed
     %all = get reserve
     %rest = sub i64 %all, %n
     put reserve, %rest
+    %kind = get clock_kind
+    %counts = icmp eq i64 %kind, {INSTRUCTIONS}
+    %poor = icmp ult i64 %rest, {SOFT}
+    %is_hard = or i1 %counts, %poor
+    %hard = sext i1 %is_hard to i64
+    put hard, %hard
     %spent = get spent
     %horizon = add i64 %spent, %n
     put horizon, %horizon
     put left, %n
     ret i64 %n
-}
+}}
 """
 
 # Guest time, as `clock.Clock.ticks` has it.
@@ -505,7 +525,7 @@ resume:
     put passed, %odd
     %attention = get attention
     %calm = icmp eq i64 %attention, 0
-    %is_rest = icmp ugt i64 %rest, {ACCESS}
+    %is_rest = icmp sgt i64 %rest, {ACCESS}
     %goes_on = and i1 %calm, %is_rest
     %less = sub i64 %rest, {ACCESS}
     %most = select i1 %goes_on, i64 %less, i64 1

@@ -161,7 +161,8 @@ class Handler(Paged):
         """Go on with the next record, unless the budget is spent."""
         following = self.op(f"getelementptr i8, ptr %rec, i64 {8 * self.length}")
         out, more = self.labels("out", "more")
-        self.do(f"br i1 {self.op(f'icmp eq i64 {left}, 0')}, label %{out}, label %{more}, {RARE}")
+        spent = self.op(f"icmp sle i64 {left}, 0")
+        self.do(f"br i1 {spent}, label %{out}, label %{more}, {RARE}")
         self.start(out)
         self.jump("@spent", following, left)
         self.do("unreachable")
@@ -175,7 +176,8 @@ class Handler(Paged):
         )
         pc = self.now[PC]
         direct = target.op == "add" and target.args[0] is pc and target.args[1].op == "leaf"
-        self.do(f"br i1 {self.op(f'icmp eq i64 {left}, 0')}, label %{spent}, label %{some}, {RARE}")
+        at_end = self.op(f"icmp sle i64 {left}, 0")
+        self.do(f"br i1 {at_end}, label %{spent}, label %{some}, {RARE}")
         self.depart(spent, "@sample", target, left)
         self.start(some)
         attention = self.op(f"icmp eq i64 {self.get('attention')}, 0")

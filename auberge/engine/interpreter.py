@@ -108,7 +108,8 @@ class Interpreter:
                 what = words[self._address], words[self._width], words[self._value]
                 out = _new(MmioWrite, what)
             else:
-                budget = words[self._reserve] + words[self._left]
+                # The end of a slice may have been passed: then `left` is negative.
+                budget = words[self._reserve] + words[self._left] & 0xFFFF_FFFF_FFFF_FFFF
                 out, budget = self._other(code, budget)
             if out is not None:
                 if self._counting is not None:

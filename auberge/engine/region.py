@@ -286,9 +286,10 @@ class Region(Paged):
         return list(self.steady.items())
 
     def question(self, left: str, on: str, called: str, rest: str) -> None:
-        """Is there budget for one way through, and does nobody call?"""
+        """Is the slice not at its end (a hard one: is one way through left), and nobody calls?"""
         (calm,) = self.labels("calm")
-        enough = self.op(f"icmp ugt i64 {left}, {self.size}")
+        least = self.op(f"and i64 {self.get('hard')}, {self.size}")
+        enough = self.op(f"icmp sgt i64 {left}, {least}")
         self.do(f"br i1 {enough}, label %{calm}, label %{rest}, {LIKELY}")
         self.start(calm)
         quiet = self.op(f"icmp eq i64 {self.get('attention')}, 0")

@@ -25,6 +25,7 @@ SHARED = (
 )  # fmt: skip
 # Why regions were left, but to go on at other code: see `leaving`.
 CAUSES = ("budget", "attention", "trap", "device", "fetch", "mode", "reference")
+SOFT = 512  # instructions by which the end of a slice may be passed
 LONGEST_SLICE = 1 << 15  # instructions between two looks at the clock: some 60 us
 SAMPLES = 64  # places where slices ended that are kept until someone asks
 
@@ -34,6 +35,7 @@ INTERNAL = (
     "left",  # instructions until the end of the slice
     "reserve",  # of the budget, beyond the slice
     "horizon",  # `spent` when `left` is 0
+    "hard",  # all ones: the slice has exactly its length; 0: its end may be passed by SOFT
     "spent",  # instructions of all runs
     "exit", "exit_address", "exit_width", "exit_value",
     "answered", "answer",  # what a device said; the access that asked completes with it
