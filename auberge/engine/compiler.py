@@ -31,6 +31,7 @@ from auberge.engine.llvm_text import METADATA
 from auberge.engine.lowering import Context
 from auberge.engine.module import INTRINSICS, module
 from auberge.engine.region import Region
+from auberge.engine.region_file import Region as Compiled
 from auberge.engine.region_file import RegionFile
 from auberge.engine.workshop import QUICK, SIZE, WELL
 from auberge.isa.riscv.rv64 import rv64
@@ -259,7 +260,8 @@ def finish(regions: Regions, fd: int) -> None:
         if not kept.level(digest, entry):
             made = regions.compile(pages[digest], entry, others, QUICK)
             if made is not None:
-                kept.keep(digest, entry, made[1], made[0], QUICK)
+                code, count, neighbours = made
+                kept.keep(digest, Compiled(entry, count, code, QUICK, tuple(neighbours)))
 
 
 def main() -> int:

@@ -131,7 +131,7 @@ class Shape(NamedTuple):
 
     steps: dict[int, Step]
     starts: list[int]
-    ends: set[int]  # what follows the instructions that are not plain
+    ends: set[int]  # where it was to end: behind instructions that are not plain, at the limit
 
     def neighbours(self) -> list[int]:
         """Where in the page code goes on that may be as hot.
@@ -187,12 +187,10 @@ class Explorer:
         ends: set[int] = set()
         while todo:
             offset = todo.popleft()
-            while (
-                offset < PAGE
-                and offset not in steps
-                and offset not in others
-                and len(steps) < limit
-            ):
+            while offset < PAGE and offset not in steps and offset not in others:
+                if len(steps) == limit:
+                    ends.add(offset)
+                    break
                 step = self.step(page, offset)
                 if step is None:
                     ends.add(offset + (4 if page[offset] & 3 == 3 else 2))

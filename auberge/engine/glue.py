@@ -42,7 +42,7 @@ handler @spent {{
     %soft = icmp eq i64 %hard, 0
     %samples = get samples
     %sampled = icmp ne i64 %samples, 0
-    %near = icmp sgt i64 %left, {-SOFT // 4}
+    %near = icmp sgt i64 %left, {-SOFT // 2}
     %both = and i1 %soft, %sampled
     %on = and i1 %both, %near
     br i1 %on, label %more, label %stop
@@ -55,10 +55,15 @@ stop:
 }}
 """
 
-# The records beyond the last of a page.
+# The records beyond the last of a page. Where code leads from page to page, a region can begin.
 CROSS = f"""
 handler @cross {{
     {PUT_PC}
+    %spent = icmp sle i64 %left, 0
+    br i1 %spent, label %sample, label %on
+sample:
+    jump @sample
+on:
     jump @goto
 }}
 """

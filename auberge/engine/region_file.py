@@ -18,8 +18,9 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-# magic, digest, entry, instructions, level, size, length, check
-HEADER = struct.Struct("<4s16sHHHIII")
+# magic, digest, entry, instructions, level, neighbours, size of the code, length, check
+HEADER = struct.Struct("<4s16sHHHHIII")
+NEIGHBOUR = "<%dH"
 MAGIC = b"rgn\n"
 LARGEST = 1 << 20  # bytes of a record
 LIMIT = 64 << 20  # bytes of a file; beyond it, it is replaced by one that is half as large at most
@@ -34,9 +35,20 @@ class Kept(NamedTuple):
     entry: int
     instructions: int
     level: int
+    neighbours: int
     at: int
     size: int
     check: int
+
+
+class Region(NamedTuple):
+    """A region as the compiler made it: see `workshop.Made`."""
+
+    entry: int
+    instructions: int
+    code: bytes
+    level: int = 1
+    neighbours: tuple[int, ...] = ()
 
 
 class Record(NamedTuple):
@@ -53,12 +65,14 @@ def records(data: bytes, base: int = 0) -> Iterator[Record]:
     start, end = 0, len(data)
     while start + HEADER.size <= end:
         magic, digest, *what, size, length, check = HEADER.unpack_from(data, start)
-        entry, count, level = what
-        fits = HEADER.size + size <= length <= LARGEST and start + length <= end
+        entry, count, level, neighbours = what
+        fits = HEADER.size + size + 2 * neighbours <= length <= LARGEST and start + length <= end
         if magic != MAGIC or not fits or length % ALIGN or entry & 1 or max(entry, count) >= PAGE:
             return
         at = base + start + HEADER.size
-        yield Record(digest, Kept(entry, count, level, at, size, check), start, start + length)
+        yield Record(
+            digest, Kept(entry, count, level, neighbours, at, size, check), start, start + length
+        )
         start += length
 
 
@@ -139,23 +153,24 @@ class RegionFile:
         """At which level the region of an entry has been compiled; 0: it is not here."""
         return self._present.get((digest, entry), 0)
 
-    def regions(self, digest: bytes) -> list[tuple[int, int, bytes, int]]:
-        """What is kept of a page: entry, instructions, code and level of each region; verified."""
-        found: list[tuple[int, int, bytes, int]] = []
+    def regions(self, digest: bytes) -> list[Region]:
+        """The regions that are kept of a page, verified."""
+        found: list[Region] = []
         for kept in self.index.pop(digest, {}).values():
-            code = self._read(kept.at, kept.size)
-            if check(digest, kept.entry, kept.instructions, kept.level, code) == kept.check:
-                found.append((kept.entry, kept.instructions, code, kept.level))
+            data = self._read(kept.at, kept.size + 2 * kept.neighbours)
+            if check(digest, kept.entry, kept.instructions, kept.level, data) == kept.check:
+                neighbours = struct.unpack_from(NEIGHBOUR % kept.neighbours, data, kept.size)
+                code = data[: kept.size]
+                found.append(Region(kept.entry, kept.instructions, code, kept.level, neighbours))
                 self.used.add((digest, kept.entry))
             else:
                 self.is_damaged = True
         return found
 
-    def keep(
-        self, digest: bytes, entry: int, instructions: int, code: bytes, level: int = 1
-    ) -> None:
+    def keep(self, digest: bytes, region: Region) -> None:
         """Append a region that nobody has at this level; one that cannot be is not."""
-        record = pack(digest, entry, instructions, level, code)
+        entry, level = region.entry, region.level
+        record = pack(digest, region)
         if self._file < 0 or not self._keeps or len(record) > LARGEST:
             return
         try:
@@ -242,7 +257,7 @@ def worth_keeping(data: bytes, used: Collection[tuple[bytes, int]], room: int) -
     newest = sorted(found.values(), key=lambda r: (_is(r, used), r.start), reverse=True)
     for each in newest:
         digest, kept = each.digest, each.kept
-        code = data[kept.at : kept.at + kept.size]
+        code = data[kept.at : kept.at + kept.size + 2 * kept.neighbours]
         size = each.end - each.start
         right = check(digest, kept.entry, kept.instructions, kept.level, code) == kept.check
         if size <= room and right:
@@ -256,14 +271,16 @@ def _is(record: Record, used: Collection[tuple[bytes, int]]) -> bool:
     return (record.digest, record.kept.entry) in used
 
 
-def check(digest: bytes, entry: int, instructions: int, level: int, code: bytes) -> int:
-    """The checksum of a record."""
-    return zlib.crc32(code, zlib.crc32(digest + struct.pack("<HHH", entry, instructions, level)))
+def check(digest: bytes, entry: int, instructions: int, level: int, data: bytes) -> int:
+    """The checksum of a record: `data` is the code, and the neighbours behind it."""
+    return zlib.crc32(data, zlib.crc32(digest + struct.pack("<HHH", entry, instructions, level)))
 
 
-def pack(digest: bytes, entry: int, instructions: int, level: int, code: bytes) -> bytes:
+def pack(digest: bytes, region: Region) -> bytes:
     """A region as a record."""
-    length = -(-(HEADER.size + len(code)) // ALIGN) * ALIGN
-    sum_ = check(digest, entry, instructions, level, code)
-    header = HEADER.pack(MAGIC, digest, entry, instructions, level, len(code), length, sum_)
-    return (header + code).ljust(length, b"\0")
+    entry, instructions, code, level, neighbours = region
+    data = code + struct.pack(NEIGHBOUR % len(neighbours), *neighbours)
+    length = -(-(HEADER.size + len(data)) // ALIGN) * ALIGN
+    sum_ = check(digest, entry, instructions, level, data)
+    what = entry, instructions, level, len(neighbours)
+    return (HEADER.pack(MAGIC, digest, *what, len(code), length, sum_) + data).ljust(length, b"\0")

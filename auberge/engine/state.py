@@ -25,7 +25,7 @@ SHARED = (
 )  # fmt: skip
 # Why regions were left, but to go on at other code: see `leaving`.
 CAUSES = ("budget", "attention", "trap", "device", "fetch", "mode", "reference")
-SOFT = 512  # instructions by which the end of a slice may be passed
+SOFT = 1024  # instructions by which the end of a slice may be passed
 LONGEST_SLICE = 1 << 15  # instructions between two looks at the clock: some 60 us
 SAMPLES = 64  # places where slices ended that are kept until someone asks
 

@@ -18,7 +18,7 @@ from auberge.engine.clock import Clock
 from auberge.engine.exits import Exit
 from auberge.engine.interpreter import Interpreter, Library
 from auberge.engine.records import PAGE_OF_RECORDS, SNAPSHOT
-from auberge.engine.region_file import RegionFile
+from auberge.engine.region_file import Region, RegionFile
 from auberge.engine.state import CAUSES, SAMPLES, HartState
 from auberge.engine.workshop import QUICK, WELL, Left, Order, Workshop
 from auberge.memory.arena import Arena
@@ -29,7 +29,7 @@ HEAT = 3  # samples at one place that make it hot
 AGAIN = 40  # samples in a region that make it worth better code
 MOST_PAGES = 2048  # of code that is sampled, of which a copy is kept
 MOST_LEFT = 1000  # places that are left to be compiled when we end
-PAUSE = 0.1  # seconds between two looks at what other processes have compiled
+PAUSE = 0.1  # seconds between two looks at neighbours, and at what other processes have compiled
 MOST_PLACES = 1 << 16  # whose heat is remembered, or that were asked for
 # Constants of a region are found by the distance of pages on AArch64.
 ALIGN = 64 if os.uname().machine == "x86_64" else PAGE
@@ -61,7 +61,7 @@ class Translations:
         self.heat: dict[Order, int] = {}  # samples
         self.warmth: dict[Order, int] = {}  # samples in regions
         self.pages: dict[bytes, bytes] = {}  # where samples were, by their digests
-        self.near: list[Order] = []  # neighbours of what was compiled, that nobody looked at
+        self.near: dict[bytes, set[int]] = {}  # neighbours of what was compiled, by their pages
         self._met: set[bytes] = set()
         self._looked = 0.0
         self.news: list[tuple[Order, int]] = []
@@ -70,12 +70,13 @@ class Translations:
 
     def collect(self) -> None:
         """Take over what the workshop has done, and what other processes have."""
-        for order, level, code, count, neighbours in self.workshop.done(self.waits):
-            self.near += [Order(order.digest, entry) for entry in neighbours]
-            if code:
-                self.add(order, code, count)
+        for digest, region in self.workshop.done(self.waits):
+            if region.code:
+                self.add(digest, region)
                 if self.file is not None:
-                    self.file.keep(order.digest, order.entry, count, code, level)
+                    self.file.keep(digest, region)
+            else:
+                self.note_neighbours(digest, region)
         if self.file is not None and time.monotonic() - self._looked > PAUSE:
             self._looked = time.monotonic()
             for digest in self.file.news():
@@ -86,23 +87,32 @@ class Translations:
         """The regions of a page: entry and address of each; also those that the file has."""
         self._met.add(digest)
         if self.file is not None and digest in self.file.index:
-            for entry, count, code, level in self.file.regions(digest):
-                order = Order(digest, entry)
-                if self.asked.get(order, 0) < level:
-                    self.asked[order] = level
+            for region in self.file.regions(digest):
+                order = Order(digest, region.entry)
+                if self.asked.get(order, 0) < region.level:
+                    self.asked[order] = region.level
                     self.loaded += 1
-                    self.add(order, code, count)
+                    self.add(digest, region)
         return self.known.get(digest, {})
 
-    def add(self, order: Order, code: bytes, instructions: int) -> None:
+    def add(self, digest: bytes, region: Region) -> None:
         """A region that can be installed from now on."""
-        address = self._place(code)
+        address = self._place(region.code)
         if address is None:
             return
-        self.known.setdefault(order.digest, {})[order.entry] = address
-        self.news.append((order, address))
+        self.known.setdefault(digest, {})[region.entry] = address
+        self.news.append((Order(digest, region.entry), address))
         self.regions += 1
-        self.instructions += instructions
+        self.instructions += region.instructions
+        self.note_neighbours(digest, region)
+
+    def note_neighbours(self, digest: bytes, region: Region) -> None:
+        """They are hot, once they have been executed."""
+        if len(self.near) < MOST_PLACES:
+            for entry in region.neighbours:
+                order = Order(digest, entry)
+                if order not in self.asked:
+                    self.near.setdefault(digest, set()).add(entry)
 
     def _place(self, code: bytes) -> int | None:
         """Where the arena has it now; None, if the host has no memory for another arena."""
@@ -204,6 +214,7 @@ class Translator(Interpreter):
         self._news = 0
         self._arena = translations.arena  # what installed regions are in
         self.installed = 0
+        self._looked = 0.0
         self._samples = (ctypes.c_uint64 * SAMPLES)()
         hart["samples"] = ctypes.addressof(self._samples)
         hart["sampled"], hart["samples_wanted"], hart["reports_code"] = 0, SAMPLES, 1
@@ -269,7 +280,9 @@ class Translator(Interpreter):
                     counts = works.warmth if record & 1 else works.heat
                     counts[order] = counts.get(order, 0) + 1
             works.collect()
-            self._look_at_neighbours()
+            if works.waits or time.monotonic() - self._looked > PAUSE:
+                self._looked = time.monotonic()
+                self._look_at_neighbours()
             works.place_orders()
             if works.waits:
                 works.collect()
@@ -278,14 +291,18 @@ class Translator(Interpreter):
 
     def _look_at_neighbours(self) -> None:
         """Those that have been executed are hot."""
-        works = self.translations
-        for order in works.near:
-            page = next(iter(self._pages.get(order.digest, ())), None)
-            if page is not None and order not in works.asked:
-                handler = ctypes.c_uint64.from_address(page + 8 * order.entry).value
-                if handler != self.library.undecoded:
-                    works.heat[order] = max(works.least, works.heat.get(order, 0))
-        works.near.clear()
+        works, undecoded = self.translations, self.library.undecoded
+        for digest, entries in works.near.items():
+            pages = self._pages.get(digest)
+            page = next(iter(pages)) if pages else 0
+            for entry in list(entries) if page else ():
+                if ctypes.c_uint64.from_address(page + 8 * entry).value != undecoded:
+                    entries.discard(entry)
+                    order = Order(digest, entry)
+                    if order not in works.asked:
+                        works.heat[order] = max(works.least, works.heat.get(order, 0))
+                        if digest not in works.pages:
+                            works.pages[digest] = ctypes.string_at(page + SNAPSHOT, PAGE)
 
     def _install_news(self) -> None:
         news = self.translations.news

@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from auberge.engine.region_file import Region
+
 if TYPE_CHECKING:
     import subprocess
 
@@ -33,16 +35,13 @@ class Order(NamedTuple):
 
 
 class Made(NamedTuple):
-    """What became of an order: code of so many guest instructions; empty, if there is none.
+    """What became of an order: a region; its code is empty, if there is none.
 
     Its `neighbours` are entries of the page that are as hot, if they are executed at all.
     """
 
-    order: Order
-    level: int
-    code: bytes
-    instructions: int
-    neighbours: list[int]
+    digest: bytes
+    region: Region
 
 
 class Left(NamedTuple):
@@ -138,7 +137,9 @@ class Workshop:
                     self._give_up()
                     return ready
                 self._in = self._in[SIZE + size :]
-                ready.append(Made(*self.open.pop(0), code, count, neighbours))
+                (digest, entry), level = self.open.pop(0)
+                region = Region(entry, count, code, level, tuple(neighbours))
+                ready.append(Made(digest, region))
                 self._done_one()
         return ready
 

@@ -16,9 +16,10 @@ from auberge.engine.cache import load
 from auberge.engine.clock import Clock
 from auberge.engine.interpreter import Library
 from auberge.engine.records import SNAPSHOT
+from auberge.engine.region_file import Region
 from auberge.engine.state import HartState
 from auberge.engine.translator import Translations, Translator
-from auberge.engine.workshop import Order, Workshop
+from auberge.engine.workshop import QUICK, WELL, Workshop
 from auberge.memory.ram import PAGE, Ram
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ def compiler() -> Regions:
 
 
 @lru_cache(maxsize=4096)
-def compiled(page: bytes, entry: int, limit: int) -> tuple[bytes, int] | None:
-    return compiler().compile(page, entry, (), limit)
+def compiled(page: bytes, entry: int, limit: int, level: int) -> Region | None:
+    made = compiler().compile(page, entry, level=level, limit=limit)
+    return None if made is None else Region(entry, made[1], made[0], level)
 
 
 class Everywhere(Translator):
@@ -51,11 +53,11 @@ class Everywhere(Translator):
         r = random.Random(code)
         used = [at for at in range(0, PAGE, 2) if code[at : at + 2] != bytes(2)]
         for entry in r.sample(used, min(MOST, len(used))):
-            region = compiled(code, entry, r.choice(LIMITS))
+            region = compiled(code, entry, r.choice(LIMITS), r.choice((QUICK, WELL)))
             if region is not None:
-                order = Order(self._digests[page], entry)
-                self.translations.add(order, *region[:2])
-                self._install(page, entry, self.translations.known[order.digest][entry])
+                digest = self._digests[page]
+                self.translations.add(digest, region)
+                self._install(page, entry, self.translations.known[digest][entry])
 
 
 class Everywheres:

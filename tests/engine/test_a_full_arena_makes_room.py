@@ -9,9 +9,9 @@ import pytest
 
 from auberge.engine import translator
 from auberge.engine.exits import Idle, Spent
-from auberge.engine.region_file import RegionFile
+from auberge.engine.region_file import Region, RegionFile
 from auberge.engine.translator import Translations, Translator
-from auberge.engine.workshop import Order, Workshop
+from auberge.engine.workshop import Workshop
 from auberge.memory.arena import Arena
 from tests.engine.board import Board
 from tests.engine.test_translator import SILENT, board, plain
@@ -136,7 +136,7 @@ def test_a_hart_is_told_before_it_installs(monkeypatch: pytest.MonkeyPatch) -> N
     assert isinstance(engine, Translator)
     page, digest = next(iter(engine._digests.items()))
     while not shared.dropped:
-        shared.add(Order(digest, 2), b"\xcc" * 1000, 1)  # would end us
+        shared.add(digest, Region(2, 1, b"\xcc" * 1000))  # would end us
     before = engine.installed
     engine._meet(page)
     engine._look()
@@ -160,5 +160,5 @@ def test_a_host_without_memory_for_another(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_region_that_fits_none() -> None:
     shared = works()
-    shared.add(Order(b"d" * 16, 0), bytes(ROOM + 1), 1)
+    shared.add(b"d" * 16, Region(0, 1, bytes(ROOM + 1)))
     assert shared.known == {}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from auberge.engine import region_file
-from auberge.engine.region_file import RegionFile
+from auberge.engine.region_file import Region, RegionFile
 
 PAGES = [bytes([n]) * 16 for n in range(4)]
 CODE = {(digest, entry): bytes([n, entry]) * (20 + entry)
@@ -20,20 +20,20 @@ CODE = {(digest, entry): bytes([n, entry]) * (20 + entry)
 def filled(path: Path) -> None:
     file = RegionFile(str(path))
     for (digest, entry), code in CODE.items():
-        file.keep(digest, entry, len(code) // 4, code)
+        file.keep(digest, Region(entry, len(code) // 4, code))
 
 
 def contents(path: Path) -> dict[tuple[bytes, int], bytes]:
     """All that a new start finds there."""
     file = RegionFile(str(path))
-    return {(d, entry): code for d in PAGES for entry, _, code, _ in file.regions(d)}
+    return {(d, entry): code for d in PAGES for entry, _, code, *_ in file.regions(d)}
 
 
 def test_what_was_kept_is_there(tmp_path: Path) -> None:
     filled(tmp_path / "regions")
     assert contents(tmp_path / "regions") == CODE
     file = RegionFile(str(tmp_path / "regions"))
-    assert [count for _, count, _, _ in file.regions(PAGES[0])] == [10, 13, 57]
+    assert [count for _, count, *_ in file.regions(PAGES[0])] == [10, 13, 57]
     assert file.regions(b"x" * 16) == []
 
 
@@ -72,7 +72,7 @@ def test_cut_anywhere_the_rest_is_used_and_the_next_writer_begins_anew(tmp_path:
         found = contents(path)
         assert found.items() <= CODE.items()
         file = RegionFile(str(path))
-        file.keep(PAGES[3], 0, 1, b"new")
+        file.keep(PAGES[3], Region(0, 1, b"new"))
         assert contents(path)[PAGES[3], 0] == b"new"
 
 
@@ -96,7 +96,7 @@ def test_cut_while_it_is_in_use(tmp_path: Path) -> None:
     file = RegionFile(str(tmp_path / "regions"))
     os.truncate(tmp_path / "regions", 100)
     assert file.regions(PAGES[3]) == []
-    file.keep(PAGES[1], 2, 1, b"after")
+    file.keep(PAGES[1], Region(2, 1, b"after"))
     first = (PAGES[0], 0)  # the one within 100 bytes
     assert contents(tmp_path / "regions") == {first: CODE[first], (PAGES[1], 2): b"after"}
 
@@ -108,8 +108,8 @@ def test_a_full_one_is_replaced_by_what_was_used_and_what_is_new(
     before = (tmp_path / "regions").stat()
     monkeypatch.setattr(region_file, "LIMIT", before.st_size + 10)
     file = RegionFile(str(tmp_path / "regions"))
-    used = {(PAGES[0], entry): code for entry, _, code, _ in file.regions(PAGES[0])}
-    file.keep(PAGES[0], 8, 1, b"more")
+    used = {(PAGES[0], entry): code for entry, _, code, *_ in file.regions(PAGES[0])}
+    file.keep(PAGES[0], Region(8, 1, b"more"))
     kept = contents(tmp_path / "regions")
     assert kept.items() >= used.items()
     assert kept[PAGES[0], 8] == b"more"
@@ -126,7 +126,7 @@ def test_of_more_that_is_in_use_than_fits_the_newest_stays(
     monkeypatch.setattr(region_file, "LIMIT", 10_000)
     file = RegionFile(str(tmp_path / "regions"))
     for n in range(100):
-        file.keep(PAGES[n % 4], 2 * n, 1, bytes([n]) * 300)
+        file.keep(PAGES[n % 4], Region(2 * n, 1, bytes([n]) * 300))
         assert contents(tmp_path / "regions")[PAGES[n % 4], 2 * n] == bytes([n]) * 300
         assert (tmp_path / "regions").stat().st_size <= 10_000
     found = {entry // 2 for _, entry in contents(tmp_path / "regions")}
@@ -141,17 +141,17 @@ def test_who_reads_one_that_is_replaced_goes_on(
     size = (tmp_path / "regions").stat().st_size
     reader, writer = (RegionFile(str(tmp_path / "regions")) for _ in range(2))
     monkeypatch.setattr(region_file, "LIMIT", size + 10)
-    writer.keep(PAGES[0], 8, 1, b"more")
+    writer.keep(PAGES[0], Region(8, 1, b"more"))
     monkeypatch.undo()
     for digest in PAGES[:3]:
-        found = {(digest, entry): code for entry, _, code, _ in reader.regions(digest)}
+        found = {(digest, entry): code for entry, _, code, *_ in reader.regions(digest)}
         assert found == {place: code for place, code in CODE.items() if place[0] == digest}
     assert not reader.is_damaged
-    reader.keep(PAGES[1], 10, 1, b"too")  # into the one that is there now
+    reader.keep(PAGES[1], Region(10, 1, b"too"))  # into the one that is there now
     now = contents(tmp_path / "regions")
     assert (now[PAGES[0], 8], now[PAGES[1], 10]) == (b"more", b"too")
-    assert [code for _, _, code, _ in reader.regions(PAGES[0])] == [b"more"]  # it knows of both
-    assert [code for _, _, code, _ in writer.regions(PAGES[0])] == [b"more"]
+    assert [code for _, _, code, *_ in reader.regions(PAGES[0])] == [b"more"]  # it knows of both
+    assert [code for _, _, code, *_ in writer.regions(PAGES[0])] == [b"more"]
 
 
 def test_one_that_was_removed_is_begun_anew(tmp_path: Path) -> None:
@@ -159,20 +159,20 @@ def test_one_that_was_removed_is_begun_anew(tmp_path: Path) -> None:
     file = RegionFile(str(tmp_path / "regions"))
     (tmp_path / "regions").unlink()
     assert len(file.regions(PAGES[0])) == 3
-    file.keep(PAGES[1], 2, 1, b"after")
+    file.keep(PAGES[1], Region(2, 1, b"after"))
     assert contents(tmp_path / "regions") == {(PAGES[1], 2): b"after"}
 
 
 def test_what_another_has_kept_is_not_kept_twice(tmp_path: Path) -> None:
     one, two = (RegionFile(str(tmp_path / "regions")) for _ in range(2))
-    one.keep(PAGES[0], 0, 1, b"code")
+    one.keep(PAGES[0], Region(0, 1, b"code"))
     size = (tmp_path / "regions").stat().st_size
-    two.keep(PAGES[0], 0, 1, b"code")
+    two.keep(PAGES[0], Region(0, 1, b"code"))
     assert (tmp_path / "regions").stat().st_size == size
-    assert two.regions(PAGES[0]) == [(0, 1, b"code", 1)]  # and is known from there on
-    two.keep(PAGES[0], 2, 1, b"edoc")
+    assert two.regions(PAGES[0]) == [Region(0, 1, b"code")]  # and is known from there on
+    two.keep(PAGES[0], Region(2, 1, b"edoc"))
     one.look_again()
-    assert one.regions(PAGES[0]) == [(0, 1, b"code", 1), (2, 1, b"edoc", 1)]
+    assert one.regions(PAGES[0]) == [Region(0, 1, b"code"), Region(2, 1, b"edoc")]
 
 
 def test_damage_takes_nothing_else_with_it(tmp_path: Path) -> None:
@@ -182,8 +182,8 @@ def test_damage_takes_nothing_else_with_it(tmp_path: Path) -> None:
     with open(tmp_path / "regions", "r+b") as damaged:
         damaged.seek(at)
         damaged.write(b"\xff")
-    assert [entry for entry, _, _, _ in file.regions(PAGES[1])] == [0, 94]
-    file.keep(PAGES[0], 8, 1, b"more")
+    assert [entry for entry, *_ in file.regions(PAGES[1])] == [0, 94]
+    file.keep(PAGES[0], Region(8, 1, b"more"))
     rest = {place: code for place, code in CODE.items() if place != (PAGES[1], 6)}
     assert contents(tmp_path / "regions") == rest | {(PAGES[0], 8): b"more"}
     assert [path.name for path in tmp_path.iterdir()] == ["regions"]
@@ -194,7 +194,7 @@ def append(path: str, writer: int, count: int, limit: int) -> None:
     file = RegionFile(path)
     for n in range(count):
         digest = writer.to_bytes(8, "little") + n.to_bytes(8, "little")
-        file.keep(digest, 2 * writer, n, bytes([writer, n]) * 300)
+        file.keep(digest, Region(2 * writer, n, bytes([writer, n]) * 300))
 
 
 def appended(path: str, count: int, limit: int) -> dict[int, list[int]]:
@@ -210,7 +210,7 @@ def appended(path: str, count: int, limit: int) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {writer: [] for writer in range(3)}
     for digest in list(file.index):
         writer, n = (int.from_bytes(digest[at : at + 8], "little") for at in (0, 8))
-        assert file.regions(digest) == [(2 * writer, n, bytes([writer, n]) * 300, 1)]
+        assert file.regions(digest) == [Region(2 * writer, n, bytes([writer, n]) * 300)]
         found[writer].append(n)
     assert not file.is_damaged
     return found
@@ -240,13 +240,13 @@ def test_a_writer_that_was_stopped_stops_nobody_else(tmp_path: Path) -> None:
     keeping.start()
     keeping.join(10)
     assert not keeping.is_alive()
-    file.keep(PAGES[0], 0, 1, b"code")
+    file.keep(PAGES[0], Region(0, 1, b"code"))
     os.close(stopped)
-    file.keep(PAGES[0], 0, 1, b"code")  # it does not try again
+    file.keep(PAGES[0], Region(0, 1, b"code"))  # it does not try again
     assert os.path.getsize(tmp_path / "regions") == 0
 
 
 def test_a_folder_that_cannot_be_written_is_no_reason_to_fail(tmp_path: Path) -> None:
     file = RegionFile(str(tmp_path / "absent" / "regions"))
-    file.keep(PAGES[0], 0, 1, b"code")
+    file.keep(PAGES[0], Region(0, 1, b"code"))
     assert file.regions(PAGES[0]) == []

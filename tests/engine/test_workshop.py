@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from auberge.engine.workshop import QUICK, STARTS, Made, Order, Workshop
+from auberge.engine.region_file import Region
+from auberge.engine.workshop import STARTS, Made, Order, Workshop
 
 NOP = bytes.fromhex("13000000")
 PAGE = (NOP * 10).ljust(4096, b"\0")
@@ -31,8 +32,8 @@ def test_orders_are_done_in_turn() -> None:
     done = []
     while len(done) < 2:
         done += workshop.done(wait=True)
-    assert [(each.order.entry, each.instructions) for each in done] == [(0, 10), (8, 8)]
-    assert all(each.code for each in done)
+    assert [(each.region.entry, each.region.instructions) for each in done] == [(0, 10), (8, 8)]
+    assert all(each.region.code for each in done)
     assert workshop.is_free
     workshop.close()
 
@@ -41,7 +42,7 @@ def test_orders_are_done_in_turn() -> None:
 def test_what_is_no_code_gives_none() -> None:
     workshop = Workshop()
     workshop.order(order(0), (), bytes(4096))
-    assert workshop.done(wait=True) == [Made(order(0), QUICK, b"", 0, [])]
+    assert workshop.done(wait=True) == [Made(b"d" * 16, Region(0, 0, b""))]
     workshop.close()
 
 
