@@ -48,6 +48,23 @@ def test_one_that_others_may_write_is_not_used(tmp_path: Path) -> None:
     assert contents(tmp_path / "regions") == {}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_one_of_another_user_is_not_used(tmp_path: Path) -> None:
+    filled(tmp_path / "regions")
+    os.chown(tmp_path / "regions", 12345, 12345)
+    assert contents(tmp_path / "regions") == {}
+    size = (tmp_path / "regions").stat().st_size
+    filled(tmp_path / "regions")
+    assert (tmp_path / "regions").stat().st_size == size
+
+
+def test_using_one_is_noted_in_its_time(tmp_path: Path) -> None:
+    filled(tmp_path / "regions")
+    os.utime(tmp_path / "regions", (0, 0))
+    RegionFile(str(tmp_path / "regions"))
+    assert (tmp_path / "regions").stat().st_mtime > 1_000_000_000
+
+
 @pytest.mark.parametrize("what", ["folder", "pipe", "link"])
 def test_one_that_is_no_file_is_not_used(tmp_path: Path, what: str) -> None:
     path = tmp_path / "regions"
