@@ -9,7 +9,6 @@ import signal
 import socket
 import struct
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from auberge.container import stub
 from auberge.container.stage import CLONED, Descriptors, Stage
@@ -21,12 +20,7 @@ LIFTED = 64  # above what a child may want at fixed numbers
 SIGNALS = [n for n in range(1, 65) if n not in (9, 19, 32, 33)]
 
 
-class Streams(NamedTuple):
-    """What a child gets as its standard input, output and errors."""
-
-    input: int = 0
-    output: int = 1
-    errors: int = 2
+STREAMS = (0, 1, 2)  # standard input, output and errors, as we have them
 
 
 class Failure(Refusal):
@@ -55,7 +49,7 @@ class Child:
     def __init__(
         self,
         operations: Sequence[Operation],
-        streams: Streams = Streams(),
+        streams: Sequence[int] = STREAMS,
         kept: int = 0,
         start: int | None = None,
         console: int | None = None,
@@ -177,7 +171,7 @@ def _reap(pid: int) -> None:
         pass
 
 
-def _spawn(image: bytes, streams: Streams, kept: int, given: Sequence[int]) -> int:
+def _spawn(image: bytes, streams: Sequence[int], kept: int, given: Sequence[int]) -> int:
     """Start the program, with `given` after the standard streams and the kept descriptors."""
     lifted: list[int] = []
     above = max(LIFTED, 3 + kept + len(given))
@@ -200,8 +194,9 @@ def _spawn(image: bytes, streams: Streams, kept: int, given: Sequence[int]) -> i
             setsigdef=SIGNALS,
         )
     except OSError as error:
+        why = (error.strerror or str(error)).lower()
         raise Refusal(
-            f"container: its first process cannot be started: {os.strerror(error.errno).lower()}; "
+            f"container: its first process cannot be started: {why}; "
             "look at the limits of descriptors and processes, and that /proc is mounted"
         ) from None
     finally:

@@ -222,10 +222,10 @@ LATE = ("cgroup", "time")
 
 def _joins(namespaces: tuple[Namespace, ...]) -> Iterator[Operation]:
     """In the order of the kernel's own needs: the user namespace first, the mounts last."""
-    for kind in k.NAMESPACES:
-        for space in namespaces:
-            if space.type == kind and space.path:
-                yield Join(kind, space.path)
+    paths = {space.type: space.path for space in namespaces if space.path}
+    found = tuple((kind, path) for kind in k.NAMESPACES if (path := paths.get(kind)))
+    if found:
+        yield Join(found)
 
 
 # -- the root file system ---------------------------------------------------------------------

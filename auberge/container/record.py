@@ -68,7 +68,7 @@ class Folder:
             ) from None
         except OSError as error:
             raise Refusal(
-                f"{self.path}: {os.strerror(error.errno).lower()}; "
+                f"{self.path}: {(error.strerror or str(error)).lower()}; "
                 "name a folder of yours with --root"
             ) from None
 

@@ -46,17 +46,20 @@ class Hide(NamedTuple):
 
 
 class Join(NamedTuple):
-    """Enter a namespace that exists (setns(2))."""
+    """Enter namespaces that exist, each a type and a path of the runtime's (setns(2))."""
 
-    type: str
-    path: str
+    spaces: tuple[tuple[str, str], ...]
 
     def rows(self, stage: Stage) -> None:
-        """A path of the runtime's."""
+        """All are opened first: inside the first, the paths of the others may lead elsewhere."""
         table = stage.table
-        file = table.keep("openat", k.AT_FDCWD, table.text(self.path), O_CLOEXEC, 0)
-        table.call("setns", file, k.NAMESPACES[self.type])
-        stage.close(file)
+        files = [
+            table.keep("openat", k.AT_FDCWD, table.text(path), O_CLOEXEC, 0)
+            for _, path in self.spaces
+        ]
+        for (kind, _), file in zip(self.spaces, files, strict=True):
+            table.call("setns", file, k.NAMESPACES[kind])
+        stage.close(*files)
 
 
 class Clone(NamedTuple):
