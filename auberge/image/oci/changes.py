@@ -43,7 +43,7 @@ class Range(NamedTuple):
 
     inside: int
     outside: int
-    count: int
+    length: int
 
 
 class Change(NamedTuple):
@@ -56,7 +56,7 @@ class Change(NamedTuple):
 def inside(outside: int, ranges: Sequence[Range]) -> int:
     """An id of the host as the container sees it; without ranges they are the same."""
     for each in ranges:
-        if each.outside <= outside < each.outside + each.count:
+        if each.outside <= outside < each.outside + each.length:
             return each.inside + outside - each.outside
     return 65534 if ranges else outside
 

@@ -1,4 +1,4 @@
-"""What an image's configuration means for a bundle's config.json (image-spec 1.1, conversion.md)."""
+"""What an image's configuration means for a bundle (image-spec 1.1, conversion.md)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
