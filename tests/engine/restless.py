@@ -87,7 +87,8 @@ class Kernel:
                 return r.choice([
                     f"fcvt.d.l {f[0]}, {one}", f"fcvt.l.d {rd}, {f[0]}, rtz",
                     f"fmv.x.d {rd}, {f[0]}", f"feq.d {rd}, {f[0]}, {f[1]}",
-                    f"fcvt.s.d {f[0]}, {f[1]}", f"fclass.d {rd}, {f[0]}", f"fld {f[0]}, {self.offset(8)}(s0)",
+                    f"fcvt.s.d {f[0]}, {f[1]}", f"fclass.d {rd}, {f[0]}",
+                    f"fld {f[0]}, {self.offset(8)}(s0)",
                     f"fsd {f[0]}, {self.offset(8)}(s0)", f"fmv.d.x {f[0]}, {one}",
                 ])  # fmt: skip
             case 12:
