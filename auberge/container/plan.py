@@ -222,7 +222,7 @@ LATE = ("cgroup", "time")
 
 def _joins(namespaces: tuple[Namespace, ...]) -> Iterator[Operation]:
     """In the order of the kernel's own needs: the user namespace first, the mounts last."""
-    paths = {space.type: space.path for space in namespaces if space.path}
+    paths: dict[str, str] = {s.type: s.path for s in namespaces if s.path}
     found = tuple((kind, path) for kind in k.NAMESPACES if (path := paths.get(kind)))
     if found:
         yield Join(found)
