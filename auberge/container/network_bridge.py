@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from auberge.container.network_leases import Lease, Leases, Subnet, parse_subnet
 from auberge.container.network_netlink import Netlink, NetlinkError
+from auberge.container.network_ports import free_port
 from auberge.container.network_rules import Rules
 from auberge.machine.net.forward import Forward
 from auberge.refusal import Refusal
@@ -62,7 +63,7 @@ def attach(
         _collect(bridge, leases, rules, netlink)
         try:
             _prepare(bridge, subnet, leases, rules, netlink)
-            forwards = tuple(_free_port(forward) for forward in forwards)
+            forwards = tuple(free_port(forward) for forward in forwards)
             lease = leases.take(container, forwards)
             try:
                 _connect(bridge, subnet, lease, pid, netlink)
@@ -207,20 +208,6 @@ def _slow_down(cable: str, brake: str, rates: Rates, netlink: Netlink) -> None:
         netlink.change(brake)
         netlink.limit(brake, rates.up)
         netlink.redirect_arriving(cable, brake)
-
-
-def _free_port(forward: Forward) -> Forward:
-    """The forward with a port of the host's that no program listens at; 0 is any."""
-    kind = socket.SOCK_DGRAM if forward.udp else socket.SOCK_STREAM
-    with socket.socket(socket.AF_INET, kind) as probe:
-        if not forward.udp:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((forward.address, forward.host))
-        except OSError as error:
-            why = (error.strerror or str(error)).lower()
-            raise Refusal(f"ports: {forward}: {why}; choose another port of the host") from None
-        return forward._replace(host=probe.getsockname()[1])
 
 
 def _collect(bridge: Bridge, leases: Leases, rules: Rules, netlink: Netlink) -> list[str]:
