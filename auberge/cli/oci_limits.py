@@ -64,7 +64,7 @@ def _events(container: Container, words: Words) -> int:
 
     cgroup = container.cgroup(container.record())
     if words.flag("stats"):
-        _print(container.id, "stats", stats_of(cgroup.stats))
+        _print(container.id, "stats", stats_of(cgroup.stats()))
         return 0
     interval = seconds(words.value("interval", "5s"))
     watch = OomWatch(cgroup.nodes)
@@ -74,7 +74,7 @@ def _events(container: Container, words: Words) -> int:
             if watch.wait(max(0.0, due - time.monotonic())):
                 _print(container.id, "oom", None)
             if time.monotonic() >= due:
-                _print(container.id, "stats", stats_of(cgroup.stats))
+                _print(container.id, "stats", stats_of(cgroup.stats()))
                 due += interval
     finally:
         watch.close()

@@ -69,8 +69,11 @@ class Child:
             theirs.close()
 
     def until(self, what: int) -> None:
-        """Wait until the child has told that; raises Refusal if it fails before."""
-        while what not in self._told:
+        """Wait until the child has told that; raises Refusal if it fails before.
+
+        Two processes tell: that the child is READY may be heard before who it is.
+        """
+        while what not in self._told or not self.pid:
             if not self._hear():
                 raise Refusal(
                     "container: its process ended while it was made; was it killed, "

@@ -14,12 +14,14 @@ def start_time(pid: int) -> int:
 
 def is_alive(pid: int, started: int) -> bool:
     """Whether that very process has not ended; one that waits to be reaped has."""
-    fields = _fields(pid)
+    fields = _fields(pid) if pid > 0 else []
     return bool(fields) and int(fields[19]) == started and fields[0] not in GONE
 
 
 def send(pid: int, started: int, number: int) -> bool:
     """Send a signal to that very process; False if it has ended."""
+    if not is_alive(pid, started):
+        return False
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -39,6 +41,8 @@ def wait_gone(pid: int, started: int, seconds: float) -> bool:
     """Wait for the end of that very process; False if it takes longer."""
     import select
 
+    if not is_alive(pid, started):
+        return True
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
