@@ -5,7 +5,6 @@ Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst; what a property means in 
 "Control groups". Device rules are in cgroups_devices.py.
 """
 
-from collections.abc import Iterator
 from math import ceil, log2
 
 from auberge.container.cgroups_files import Write
@@ -20,6 +19,7 @@ from auberge.container.config import (
     ThrottleDevice,
     WeightDevice,
 )
+from auberge.container.light import Iterator
 from auberge.refusal import Refusal
 
 WHERE = "$.linux.resources"
@@ -130,7 +130,8 @@ def _memory_v1(m: Memory) -> Iterator[Write]:
         (m.swappiness, "memory.swappiness", "swappiness"),
     ):
         if value is not None:
-            yield Write("memory", file, str(max(value, -1)), f"{where}.{name}")
+            kept = name == "kernel" and value >= 0
+            yield Write("memory", file, str(max(value, -1)), f"{where}.{name}", kept=kept)
     if m.disable_oom_killer is not None:
         text = "1" if m.disable_oom_killer else "0"
         yield Write("memory", "memory.oom_control", text, f"{where}.disableOOMKiller")
