@@ -26,7 +26,7 @@ HERD = """
 import time
 for _ in range(30):
     if not os.fork(): break
-print("in", flush=True)
+os.write(1, b"in\\n")
 while True:
     try:
         if not os.fork(): time.sleep(0.001)
