@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 from hashlib import blake2b
 
 from auberge.engine import exits
@@ -24,6 +25,7 @@ from auberge.memory.arena import Arena
 from auberge.memory.ram import PAGE, Ram
 
 ARENA = 64 << 20  # bytes of translated code
+REST = 10.0  # seconds at least that an arena serves, also if what is hot never fits into one
 HEAT = 3  # samples at one place that make it hot
 MOST_PLACES = 1 << 16  # whose heat is remembered, or that were asked for
 # Constants of a region are found by the distance of pages on AArch64.
@@ -49,7 +51,7 @@ class Translations:
         self, workshop: Workshop, file: RegionFile | None, heat: int = HEAT, waits: bool = False
     ) -> None:
         self.workshop, self.file, self.heat, self.waits = workshop, file, heat, waits
-        self.arena = Arena(ARENA)
+        self.arena, self.began, self.rest = Arena(ARENA), time.monotonic(), REST
         self.known: dict[bytes, dict[int, int]] = {}  # digest of a page -> entry -> address
         self.asked: set[Order] = set()
         self.news: list[tuple[Order, int]] = []
@@ -86,10 +88,12 @@ class Translations:
         self.instructions += instructions
 
     def _place(self, code: bytes) -> int | None:
-        """Where the arena has it now; None, if the host has no memory for another arena."""
+        """Where the arena has it now; None, if it is full and another must wait, or cannot be."""
         try:
             return self.arena.add(code, ALIGN)
         except MemoryError:
+            if time.monotonic() - self.began < self.rest:
+                return None
             try:
                 self._begin_anew()
                 return self.arena.add(code, ALIGN)
@@ -98,7 +102,7 @@ class Translations:
 
     def _begin_anew(self) -> None:
         """Drop all regions: what is hot comes back, from the file or from the workshop."""
-        self.arena = Arena(self.arena.size)
+        self.arena, self.began = Arena(self.arena.size), time.monotonic()
         self.known, self.news = {}, []
         self.asked.clear()
         self.dropped += 1
