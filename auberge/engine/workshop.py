@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import subprocess
 
 SIZE = 4  # bytes of a message's length
+LARGEST = 1 << 20  # bytes of a message
 AT_ONCE = 2  # requests that it has at a time: more would not be done sooner
 COMMAND = ("-m", "auberge.engine.compiler", "regions")  # for Python
 PATIENCE = 30.0  # seconds for one region, before the process is given up
@@ -94,10 +95,15 @@ class Workshop:
                 break
             while len(self._in) >= SIZE:
                 size = int.from_bytes(self._in[:SIZE], "little")
+                if size > LARGEST or not self.open:  # nobody asked for this
+                    self._give_up()
+                    return ready
                 if len(self._in) < SIZE + size:
                     break
                 try:
                     code, count = marshal.loads(self._in[SIZE : SIZE + size])
+                    if not isinstance(code, bytes) or not isinstance(count, int):
+                        raise TypeError
                 except (ValueError, EOFError, TypeError):
                     self._give_up()
                     return ready
