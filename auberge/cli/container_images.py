@@ -3,11 +3,13 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
 
 from auberge.cli.patience import patience
 from auberge.image import store
 from auberge.image.oci import content, names
 from auberge.image.oci.content import Record
+from auberge.image.recipe import Progress
 from auberge.refusal import Refusal
 
 
@@ -21,6 +23,28 @@ def take(file: str, name: str | None) -> None:
     for record in records:
         count = len(record.layers)
         print(f"{record.reference}: {count} layer{'' if count == 1 else 's'}", file=sys.stderr)
+
+
+def stages(name: str, arch: str) -> Sequence[str]:
+    """What building such an image consists of."""
+    from auberge.image.oci import build
+
+    return build.STAGES if build.is_built(name, arch) else ()
+
+
+def build(
+    name: str,
+    arch: str,
+    mirror: str | None,
+    keyring: str | None,
+    progress: Progress,
+    update: bool,
+) -> None:
+    """Build an image, and say where it is."""
+    from auberge.image.oci import build
+
+    record = build.build(name, arch, mirror, keyring, progress, update)
+    print(f"{record.reference}: in {content.layer(record.layers[0])}", file=sys.stderr)
 
 
 def give(reference: str, file: str, form: str) -> None:

@@ -56,6 +56,13 @@ def run(args: argparse.Namespace) -> int:
     match args.verb:
         case "build":
             name, arch = store.parse_reference(args.image, ARCH)
+            if arch != ARCH:
+                title = f"{name}:{arch}"
+                with shown_progress(title, container_images.stages(name, arch)) as progress:
+                    container_images.build(
+                        name, arch, args.mirror, args.keyring, progress, args.update
+                    )
+                return 0
             with shown_progress(f"{name}:{arch}", stages(name)) as progress:
                 image = build(
                     name, arch, args.mirror, args.keyring, progress, args.update, run_guest

@@ -6,9 +6,8 @@ needs. runc's conventions hold, not ours, where they differ: a failure is status
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
+from auberge.container.light import Callable, NamedTuple, Sequence
 from auberge.refusal import Refusal
 
 FAILED = 1  # as runc

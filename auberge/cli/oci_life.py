@@ -1,13 +1,16 @@
 """The commands of `auberge-oci` about a container's life: create, run, start, state, kill, ..."""
 
+from __future__ import annotations
+
 import os
-import signal
-import socket
-from collections.abc import Callable
 
 from auberge.cli.oci import Words
+from auberge.container.light import TYPE_CHECKING, Callable
 from auberge.container.runtime import Container, Start, prepare
 from auberge.refusal import Refusal
+
+if TYPE_CHECKING:
+    from socket import socket as Socket
 
 
 def run(name: str, words: Words, root: str) -> int:
@@ -77,8 +80,8 @@ class Console:
     def __init__(self, wanted: bool, path: str, detach: bool) -> None:
         """Raises Refusal if a terminal has nowhere to go, or there is none to go there."""
         self.socket: int | None = None
-        self._ours: socket.socket | None = None
-        self._theirs: socket.socket | None = None
+        self._ours: Socket | None = None
+        self._theirs: Socket | None = None
         if path and not wanted:
             raise Refusal(
                 "--console-socket: the process has no terminal; set $.process.terminal, or leave "
@@ -86,6 +89,8 @@ class Console:
             )
         if not wanted:
             return
+        import socket
+
         if path:
             self._theirs = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
@@ -102,7 +107,7 @@ class Console:
             self._ours, self._theirs = socket.socketpair()
         self.socket = self._theirs.fileno()
 
-    def __enter__(self) -> "Console":
+    def __enter__(self) -> Console:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -114,6 +119,8 @@ class Console:
         """Wait for our child's end, pass signals on, and show its terminal; gives its status."""
         forward_signals(pid)
         if self._ours is not None:
+            import socket
+
             from auberge.cli.oci_terminal import relay
 
             _, received, _, _ = socket.recv_fds(self._ours, 4096, 1)
@@ -126,6 +133,7 @@ class Console:
 
 def forward_signals(pid: int) -> None:
     """What we are asked to do, the container's process is asked to do."""
+    import signal
 
     def forward(number: int, _: object) -> None:
         try:
@@ -159,6 +167,8 @@ def write_pid(path: str, pid: int) -> None:
 
 def signal_number(text: str) -> int:
     """A signal by number, `KILL` or `SIGKILL`; raises Refusal."""
+    import signal
+
     if text.isdigit() and 0 < int(text) <= 64:
         return int(text)
     name = text.upper().removeprefix("SIG")

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import signal
 import time
 from select import POLLERR, POLLPRI, poll
 
@@ -12,6 +11,7 @@ from auberge.container.cgroups_stats import Stats, oom_kills, read_stats
 from auberge.container.light import Iterable, Sequence
 from auberge.refusal import Refusal
 
+SIGKILL = 9  # `signal` would take milliseconds to import
 PATIENCE = 10.0
 """Seconds for what the kernel does by and by: freezing, and the end of killed processes."""
 
@@ -238,10 +238,10 @@ class Cgroup:
             "a process in it waits for a device or a file system, try again"
         )
 
-    def kill(self, number: int = signal.SIGKILL) -> None:
+    def kill(self, number: int = SIGKILL) -> None:
         """Send a signal to every process in it and below; with SIGKILL none can escape by
         forking."""
-        if number == signal.SIGKILL:
+        if number == SIGKILL:
             node = self.node("")
             if node is not None and _try(node.file("cgroup.kill"), "1"):
                 return

@@ -5,8 +5,6 @@ Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst; what a property means in 
 "Control groups". Device rules are in cgroups_devices.py.
 """
 
-from math import ceil, log2
-
 from auberge.container.cgroups_files import Write
 from auberge.container.cgroups_layout import Layout
 from auberge.container.config import (
@@ -67,6 +65,8 @@ def weight(shares: int) -> int:
         return 1
     if shares == 262_144:
         return 10_000
+    from math import ceil, log2
+
     power = log2(shares)
     return ceil(10 ** ((power * power + 125 * power) / 612 - 7 / 34))
 

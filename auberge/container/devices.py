@@ -5,10 +5,9 @@ config-linux.md, "Default Devices" and "Devices"; runtime-linux.md, "Dev symboli
 
 import os
 import stat
-from collections.abc import Sequence
-from typing import NamedTuple
 
 from auberge.container.config import Device
+from auberge.container.light import NamedTuple, Sequence
 from auberge.refusal import Refusal
 
 WHERE = "$.linux.devices"

@@ -4,9 +4,9 @@ config.md, "POSIX-platform Hooks": a hook reads the container's state from its s
 of the container's namespaces are operations of its plan.
 """
 
-from collections.abc import Sequence
 
 from auberge.container.config import Hook
+from auberge.container.light import Sequence
 from auberge.refusal import Refusal
 
 

@@ -1,9 +1,9 @@
 """The id maps of a new user namespace, written from outside (user_namespaces(7))."""
 
 import os
-from collections.abc import Sequence
 
 from auberge.container.config import IdMapping
+from auberge.container.light import Sequence
 from auberge.refusal import Refusal
 
 

@@ -1,8 +1,6 @@
 """One more process in a container that runs: `exec`."""
 
 import os
-from collections.abc import Sequence
-from typing import NamedTuple
 
 from auberge.container import kernel as k
 from auberge.container import processes
@@ -10,6 +8,7 @@ from auberge.container.carry import STREAMS, Child
 from auberge.container.cgroups_layout import read_layout
 from auberge.container.config import Namespace, Process
 from auberge.container.host import this_host
+from auberge.container.light import NamedTuple, Sequence
 from auberge.container.plan import Choices, plan_exec
 from auberge.container.runtime import Container, adjust, compiled_filter, owned
 from auberge.container.stage import CREATED, READY

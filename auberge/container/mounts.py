@@ -5,9 +5,9 @@ opened inside the container's root (openat2(2) with RESOLVE_IN_ROOT): symbolic l
 cannot lead outside, and exchanging one meanwhile changes nothing.
 """
 
-from typing import NamedTuple
 
 from auberge.container import kernel as k
+from auberge.container.light import NamedTuple
 from auberge.container.mount_options import Options
 from auberge.container.stage import O_CLOEXEC, O_DIRECTORY, O_PATH, Stage
 from auberge.container.table import Label, Slot

@@ -1,8 +1,8 @@
 """The network of a container that `auberge run` makes: none, the host's, a bridge, or a user's."""
 
 import os
-from typing import NamedTuple
 
+from auberge.container.light import NamedTuple
 from auberge.container.network_bridge import UNLIMITED, Attachment, Bridge, Rates, attach, detach
 from auberge.container.network_user import UserNetwork, start, stop
 from auberge.machine.net.forward import Forward

@@ -2,8 +2,8 @@
 
 import os
 import socket
-from typing import NamedTuple
 
+from auberge.container.light import NamedTuple
 from auberge.container.network_leases import Lease, Leases, Subnet, parse_subnet
 from auberge.container.network_netlink import Netlink, NetlinkError
 from auberge.container.network_ports import free_port

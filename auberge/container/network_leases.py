@@ -11,10 +11,9 @@ whose link is gone belongs to nobody any more: whoever looks next collects it.
 
 import fcntl
 import os
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
+from auberge.container.light import Iterator, NamedTuple
 from auberge.machine.net.forward import Forward, parse_forward
 from auberge.refusal import Refusal
 

@@ -6,11 +6,11 @@ library for Python (pyroute2) takes 400 ms of processor time to import. Names ar
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import byref, c_char_p, c_int, c_uint32, c_void_p
 from socket import AF_INET, inet_aton
 
+from auberge.container.light import Callable, Iterator
 from auberge.refusal import Refusal
 
 _NETLINK_ROUTE = 0

@@ -6,9 +6,9 @@ a map makes a forwarded port one entry; with iptables each is a chain of rules a
 """
 
 import ctypes
-from collections.abc import Iterable
 from ctypes import c_char_p, c_int, c_uint32, c_void_p
 
+from auberge.container.light import Iterable
 from auberge.machine.net.forward import Forward
 from auberge.refusal import Refusal
 

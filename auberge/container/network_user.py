@@ -13,10 +13,9 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
 from select import POLLIN, poll
-from typing import NamedTuple
 
+from auberge.container.light import NamedTuple, Sequence
 from auberge.container.network_ports import free_port
 from auberge.machine.net.forward import Forward
 from auberge.refusal import Refusal

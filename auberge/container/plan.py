@@ -5,11 +5,10 @@ compared and tested. `carry.py` runs it.
 """
 
 import stat
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from auberge.container import kernel as k
 from auberge.container.config import Capabilities, Config, Device, Mount, Namespace, Process
+from auberge.container.light import Callable, Iterator, NamedTuple
 from auberge.container.mount_options import Options, parse
 from auberge.container.mounts import (
     Bind,

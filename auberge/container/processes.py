@@ -1,7 +1,6 @@
 """Processes by number and start time: a number alone may belong to another by now."""
 
 import os
-import signal
 
 GONE = ("Z", "X")
 
@@ -20,6 +19,8 @@ def is_alive(pid: int, started: int) -> bool:
 
 def send(pid: int, started: int, number: int) -> bool:
     """Send a signal to that very process; False if it has ended."""
+    import signal
+
     if not is_alive(pid, started):
         return False
     try:

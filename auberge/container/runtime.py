@@ -5,10 +5,7 @@ something behind is recorded first, so that `delete` finds it, whenever this pro
 """
 
 import os
-import signal
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
 
 from auberge.container import processes
 from auberge.container.carry import STREAMS, Child
@@ -19,11 +16,11 @@ from auberge.container.config import Config, Process
 from auberge.container.config_file import load, parse
 from auberge.container.config_rules import check
 from auberge.container.host import this_host
-from auberge.container.idmaps import write_maps
+from auberge.container.light import NamedTuple, Sequence, write_json
 from auberge.container.mounts import MountOverlay
 from auberge.container.plan import Choices, Plan, plan
 from auberge.container.record import CgroupPlace, Folder, Record
-from auberge.container.stage import CREATED, READY
+from auberge.container.stage import CREATED, READY, SIGKILL
 from auberge.container.steps import Filter
 from auberge.refusal import Refusal
 
@@ -164,6 +161,8 @@ class Container:
             record = record._replace(pid=pid, start_time=processes.start_time(pid))
             self.folder.save(record)
             if any(s.type == "user" and not s.path for s in config.linux.namespaces):
+                from auberge.container.idmaps import write_maps
+
                 write_maps(pid, config.linux.uid_mappings, config.linux.gid_mappings)
             set_limits(cgroup, config, prepared.layout)
             cgroup.add(pid)
@@ -227,7 +226,7 @@ class Container:
             try:
                 run_hooks("poststart", config.hooks.poststart, self.state_text(record, "running"))
             except Refusal:
-                processes.send(record.pid, record.start_time, signal.SIGKILL)
+                processes.send(record.pid, record.start_time, SIGKILL)
                 raise
 
     # -- state ----------------------------------------------------------------------------------
@@ -277,9 +276,7 @@ class Container:
 
     def state_text(self, record: Record, status: str) -> bytes:
         """What a hook reads."""
-        import json
-
-        return json.dumps(state_of(record, status)).encode()
+        return write_json(state_of(record, status)).encode()
 
     # -- kill and delete ------------------------------------------------------------------------
 
@@ -311,7 +308,7 @@ class Container:
         if status not in ("stopped", "created") and not force:
             raise Refusal(f"container {self.id}: it is {status}; kill it first, or use --force")
         if status != "stopped":
-            processes.send(record.pid, record.start_time, signal.SIGKILL)
+            processes.send(record.pid, record.start_time, SIGKILL)
         return self.clear(record, config)
 
     def clear(self, record: Record, config: Config) -> list[str]:

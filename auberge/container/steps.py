@@ -4,11 +4,11 @@ They are in the order of a start: descriptors, namespaces, identity, privileges,
 """
 
 import struct
-from typing import NamedTuple, Protocol
 
 from auberge.container import kernel as k
 from auberge.container.clauses import CAPABILITIES, RLIMITS
 from auberge.container.config import Hook, Personality, Rlimit, Scheduler
+from auberge.container.light import NamedTuple, Protocol
 from auberge.container.stage import (
     CLONED,
     CREATED,
@@ -33,7 +33,7 @@ class Seal(NamedTuple):
 
     def rows(self, stage: Stage) -> None:
         """close_range(2) marks whatever the runtime's own program has left open."""
-        first = stage.descriptors.sync
+        first = stage.descriptors.tell_at
         stage.table.call("close_range", first, 0xFFFF_FFFF, k.CLOSE_RANGE_CLOEXEC)
 
 
