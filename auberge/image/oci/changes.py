@@ -25,7 +25,7 @@ from auberge.image.oci.entry import (
     keeps,
 )
 from auberge.image.oci.limits import LIMITS
-from auberge.image.oci.merge import readable_again
+from auberge.image.oci.merge import readable
 from auberge.image.oci.unpack import OPAQUE_BY_ROOT, OPAQUE_BY_USER
 from auberge.refusal import Refusal
 
@@ -99,27 +99,25 @@ class Walk:
         """The directory, and then all that is in it."""
         if depth > LIMITS.depth or len(path) > 4000:
             raise Refusal(f"{path[:40]!r}...: too deep for a layer; remove it in the container")
-        readable = readable_again(f"/proc/self/fd/{this}", os.O_DIRECTORY)
+        opened = readable(this, ".", os.O_DIRECTORY)
         try:
-            found = os.fstat(readable)
-            yield Change(
-                self._entry(path + "/" if path else "./", DIRECTORY, found, readable), none
-            )
-            if self._is_overlay and is_opaque(readable, path):
+            found = os.fstat(opened)
+            yield Change(self._entry(path + "/" if path else "./", DIRECTORY, found, opened), none)
+            if self._is_overlay and is_opaque(opened, path):
                 yield Change(Entry(f"{path}/{OPAQUE}" if path else OPAQUE, FILE), none)
-            for name in sorted(os.listdir(readable)):
+            for name in sorted(os.listdir(opened)):
                 below = f"{path}/{name}" if path else name
-                found = os.stat(name, dir_fd=readable, follow_symlinks=False)
+                found = os.stat(name, dir_fd=opened, follow_symlinks=False)
                 if stat.S_ISDIR(found.st_mode):
-                    inner = os.open(name, OPEN, dir_fd=readable)
+                    inner = os.open(name, OPEN, dir_fd=opened)
                     try:
                         yield from self._directory(inner, below, depth + 1)
                     finally:
                         os.close(inner)
                 else:
-                    yield from self._object(readable, name, below, found)
+                    yield from self._object(opened, name, below, found)
         finally:
-            os.close(readable)
+            os.close(opened)
 
     def _object(self, parent: int, name: str, path: str, found: os.stat_result) -> Iterator[Change]:
         if name.startswith(WHITEOUT) or "\n" in name:
@@ -148,7 +146,7 @@ class Walk:
             yield from self._file(parent, name, path)
 
     def _file(self, parent: int, name: str, path: str) -> Iterator[Change]:
-        file = readable_again(f"/proc/self/fd/{parent}/{name}", os.O_NOFOLLOW)
+        file = readable(parent, name, 0)
         try:
             found = os.fstat(file)
             entry = self._entry(path, FILE, found, file)._replace(size=found.st_size)

@@ -1,7 +1,5 @@
 """A container's changes, saved: its image with one more layer is a new image."""
 
-import gzip
-import hashlib
 import json
 import os
 import time
@@ -14,15 +12,12 @@ from auberge.image.oci.content import Record, Store
 from auberge.image.oci.digest import Descriptor
 from auberge.image.oci.document import NOTHING, Json, parse, write
 from auberge.image.oci.importer import add_layer
-from auberge.image.oci.manifest import CONFIG, LAYER, read_manifest, write_manifest
+from auberge.image.oci.layer_writer import write_layer
+from auberge.image.oci.manifest import CONFIG, read_manifest, write_manifest
 from auberge.image.oci.rootfs import COPIED, Rootfs
-from auberge.image.oci.tar_writer import TarWriter
 from auberge.image.oci.unpack import Owner
 from auberge.image.store import is_name
 from auberge.refusal import Refusal
-
-COMPRESSION = 6
-"""gzip's own choice."""
 
 
 def commit(
@@ -82,27 +77,6 @@ def changes_of(rootfs: Rootfs) -> Iterable[Change]:
     return differing(Walk(rootfs.path, False), before)
 
 
-def write_layer(store: Store, changes: Iterable[Change]) -> tuple[Descriptor, str]:
-    """Write a layer's blob; what describes it, and its diff_id."""
-    temporary = store.temporary()
-    with open(temporary, "xb") as file:
-        # no name and no time in it: the same changes are the same blob
-        packed = gzip.GzipFile("", "wb", COMPRESSION, file, 0)
-        out = Hashing(packed)
-        archive = TarWriter(out)
-        for change in changes:
-            archive.add(change.entry, change.data())
-        archive.close()
-        packed.close()
-        file.flush()
-        os.fsync(file.fileno())
-        size = file.tell()
-    with open(temporary, "rb") as written:
-        digest = f"sha256:{hashlib.file_digest(written, 'sha256').hexdigest()}"
-    store.add_file(temporary, digest)
-    return Descriptor(f"{LAYER}+gzip", digest, size, {}, NOTHING), out.digest()
-
-
 def add_image(
     store: Store,
     record: Record | None,
@@ -111,6 +85,7 @@ def add_image(
     name: str,
     config: ImageConfig | None,
     comment: str,
+    recipe: str = "",
 ) -> Record:
     """Add an image that has one more layer than another, or that alone."""
     old: tuple[Descriptor, ...] = ()
@@ -145,23 +120,7 @@ def add_image(
         config_digest,
         tuple(each.digest for each in layers),
         (*keys, key),
+        recipe,
     )
     store.add_record(new)
     return new
-
-
-class Hashing:
-    """A stream whose bytes are counted into a digest on their way."""
-
-    def __init__(self, out: gzip.GzipFile) -> None:
-        self._out = out
-        self._digest = hashlib.sha256()
-
-    def write(self, data: bytes, /) -> int:
-        """Hand bytes on."""
-        self._digest.update(data)
-        return self._out.write(data)
-
-    def digest(self) -> str:
-        """Of all that was written."""
-        return f"sha256:{self._digest.hexdigest()}"

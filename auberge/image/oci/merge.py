@@ -7,7 +7,8 @@ from contextlib import suppress
 
 from auberge.image import sparse
 from auberge.image.oci import content
-from auberge.image.oci.beneath import OPEN, opened, remove_at
+from auberge.image.oci.beneath import OPEN, remove_at
+from auberge.image.oci.beneath import opened as beneath
 from auberge.image.oci.entry import keeps
 from auberge.image.oci.unpack import Contents
 from auberge.refusal import Refusal
@@ -34,7 +35,7 @@ def hide(contents: Contents, target: str) -> None:
 def _remove_in(target: str, directory: str, names: list[str] | None) -> None:
     """Remove things in a directory, if it is one all the way: nothing is followed."""
     parts = tuple(part for part in directory.split("/") if part)
-    with opened(target, target) as tree, suppress(FileNotFoundError, Refusal):
+    with beneath(target, target) as tree, suppress(FileNotFoundError, Refusal):
         place = tree.directory(parts)
         for name in os.listdir(f"/proc/self/fd/{place}") if names is None else names:
             remove_at(place, name)
@@ -61,17 +62,17 @@ class Copier:
 
     def _directory(self, source: int, target: int, path: str) -> None:
         """Copy what is in a directory, then what the directory itself is."""
-        readable = readable_again(f"/proc/self/fd/{source}", os.O_DIRECTORY)
+        opened = readable(source, ".", os.O_DIRECTORY)
         try:
-            for name in sorted(os.listdir(readable)):
-                self._object(readable, target, name, f"{path}/{name}" if path else name)
+            for name in sorted(os.listdir(opened)):
+                self._object(opened, target, name, f"{path}/{name}" if path else name)
             writable = os.open(".", READ | os.O_DIRECTORY, dir_fd=target)
             try:
-                self._like(readable, writable)
+                self._like(opened, writable)
             finally:
                 os.close(writable)
         finally:
-            os.close(readable)
+            os.close(opened)
 
     def _object(self, source: int, target: int, name: str, path: str) -> None:
         found = os.stat(name, dir_fd=source, follow_symlinks=False)
@@ -119,7 +120,7 @@ class Copier:
             os.close(new)
 
     def _file(self, source: int, target: int, name: str) -> None:
-        old = readable_again(f"/proc/self/fd/{source}/{name}", os.O_NOFOLLOW)
+        old = readable(source, name, 0)
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             new = os.open(name, flags, 0o600, dir_fd=target)
@@ -149,11 +150,16 @@ class Copier:
         os.utime(new, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
-def readable_again(path: str, flags: int) -> int:
-    """Open what belongs to this user to read, whatever its mode says; the mode stays."""
+def readable(directory: int, name: str, flags: int) -> int:
+    """Open what belongs to this user to read, whatever its mode says; the mode stays.
+
+    The name is one in an open directory, or `.` for that itself; symbolic links are not followed.
+    """
     try:
-        return os.open(path, READ | flags)
+        return os.open(name, READ | flags | os.O_NOFOLLOW, dir_fd=directory)
     except PermissionError:
+        # even `.` cannot be looked up in a directory that may not be searched
+        path = f"/proc/self/fd/{directory}" + ("" if name == "." else f"/{name}")
         mode = stat.S_IMODE(os.stat(path).st_mode)
         os.chmod(path, mode | 0o500)
         try:
