@@ -25,6 +25,7 @@ outer:
 inner:
     addi a1, a1, 3
     xor a2, a2, a1
+store:
     sd a2, 8(s3)
     ld a3, 8(s3)
     add a4, a4, a3
