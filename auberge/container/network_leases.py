@@ -138,7 +138,7 @@ class Leases:
 
     def _read(self, number: int) -> Lease | None:
         try:
-            with open(self._path(number)) as file:
+            with open(self._path(number), errors="replace") as file:
                 lines = [line.rstrip("\n").partition(" ") for line in file]
         except OSError:
             return None

@@ -45,17 +45,23 @@ class UserNetwork(NamedTuple):
     forwards: tuple[Forward, ...] = ()
 
 
-def find_program(search: Sequence[str] | None = None) -> tuple[str, str]:
-    """Which of them is installed: `pasta` rather than `slirp4netns`, and its path. Raises Refusal
-    with the names of the packages."""
-    for name in ("pasta", "slirp4netns"):
+def find_program(user_namespace: bool, search: Sequence[str] | None = None) -> tuple[str, str]:
+    """Which of them to use, and its path: `pasta` rather than `slirp4netns`, but for a container
+    without a user namespace of its own: pasta gives its rights up before it could join that one.
+    Raises Refusal with the names of the packages."""
+    for name in ("pasta", "slirp4netns") if user_namespace else ("slirp4netns",):
         for folder in os.get_exec_path() if search is None else search:
             path = os.path.join(folder, name)
             if os.access(path, os.X_OK) and os.path.isfile(path):
                 return name, path
+    if user_namespace:
+        raise Refusal(
+            "network: neither pasta nor slirp4netns is installed; install the package passt, or "
+            "use --net none or host"
+        )
     raise Refusal(
-        "network: neither pasta nor slirp4netns is installed; install the package passt, or use "
-        "--net none or host"
+        "network: slirp4netns is not installed, which a container without a user namespace needs; "
+        "install the package slirp4netns, or use --net bridge"
     )
 
 
@@ -68,10 +74,11 @@ def start(
 ) -> UserNetwork:
     """Connect the namespaces of `pid`, which this user owns; raises Refusal."""
     collect(folder)
-    name, path = find_program(search)
     first = running(pid)
     if first is None:
         raise Refusal(f"network: process {pid} is gone; start the container again")
+    here, there = (os.stat(f"/proc/{who}/ns/user").st_ino for who in ("self", pid))
+    name, path = find_program(here != there, search)
     if "/" in container or container.startswith("."):
         raise Refusal(f"network: {container!r} is no name of a container; rename it")
     chosen = tuple(free_port(forward) for forward in forwards)
@@ -168,9 +175,11 @@ def _pasta(
     for option, udp in (("-t", False), ("-u", True)):
         mine = [f"{f.address}/{f.host}:{f.guest}" for f in forwards if f.udp == udp] or ["none"]
         ports += [word for port in mine for word in (option, port)]
+    # Root's pasta would become nobody before it opens the namespaces, which nobody may.
+    as_root = ["--runas", "0:0"] if os.geteuid() == 0 else []
     command = [
         path, "--config-net", "--quiet", "--no-map-gw", "-T", "none", "-U", "none", *ports,
-        "--ns-ifname", INSIDE, "--pid", pid_file, str(pid),
+        "--ns-ifname", INSIDE, "--pid", pid_file, *as_root, str(pid),
     ]  # fmt: skip
     done = subprocess.run(
         command,
