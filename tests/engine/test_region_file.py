@@ -203,6 +203,9 @@ def test_damage_takes_nothing_else_with_it(tmp_path: Path) -> None:
     file.keep(PAGES[0], 8, 1, b"more")
     rest = {place: code for place, code in CODE.items() if place != (PAGES[1], 6)}
     assert contents(tmp_path / "regions") == rest | {(PAGES[0], 8): b"more"}
+    again = RegionFile(str(tmp_path / "regions"))
+    assert [len(again.regions(digest)) for digest in PAGES] == [4, 2, 3, 3]
+    assert not again.is_damaged, "it was not kept, to be found damaged each time"
     assert [path.name for path in tmp_path.iterdir()] == ["regions"]
 
 
