@@ -8,7 +8,7 @@ from auberge.image.recipe import Chosen, digest_of
 from auberge.image.sources import debian_sources, host_proxies, host_sources, read_os_release
 from auberge.refusal import Refusal
 
-PACKAGES = ("apt", "ca-certificates", "python3")
+PACKAGES = ("apt", "passwd", "mount", "ca-certificates", "python3")
 """Besides the essential ones; apt adds what these depend on."""
 
 FIRST = "1"

@@ -38,7 +38,6 @@ LEFT_OVER = (
     "var/log/dpkg.log",
     "var/log/alternatives.log",
     "var/log/bootstrap.log",
-    "var/log/apt",
     "var/lib/dpkg/status-old",
     "var/lib/dpkg/diversions-old",
     "var/lib/dpkg/statoverride-old",

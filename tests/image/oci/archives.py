@@ -125,7 +125,8 @@ def docker_archive(path, layers, config=None, tags=("box:latest",), more=()):
     data = json.dumps(configuration(layers) if config is None else config).encode()
     name = hashlib.sha256(data).hexdigest() + ".json"
     places = [f"{sha256(layer)[7:]}/layer.tar" for layer in layers]
-    members = [member(place, layer) for place, layer in dict(zip(places, layers)).items()]
+    pairs = dict(zip(places, layers, strict=True))
+    members = [member(place, layer) for place, layer in pairs.items()]
     manifest = [{"Config": name, "RepoTags": list(tags), "Layers": places}]
     members += [member(name, data), member("manifest.json", json.dumps(manifest).encode()), *more]
     Path(path).write_bytes(tar_of(members))

@@ -30,7 +30,10 @@ HOSTILE = {
         [link("a", "../.."), folder("a/x")],
         "'a' is not a directory, but something is to be in it",
     ),
-    "directory in the place of a link": ([link("a", "/"), folder("a")], "'a/' is in the layer twice"),
+    "directory in the place of a link": (
+        [link("a", "/"), folder("a")],
+        "'a/' is in the layer twice",
+    ),
     "hard link to the host": (
         [link("x", "../../secret", tarfile.LNKTYPE)],
         "'../../secret' leaves the archive",
@@ -145,7 +148,8 @@ NONSENSE = {
                        "member 1: an extended header of 2097152 bytes"),
     "NUL in a name": (raw(*pax([(b"path", b"a\0b")])) + raw(*member("c")),
                       "member 1: a name with NUL in it"),
-    "length": (raw(*member("x", b"99 path=a\n", kind=b"x")), "member 1: a record's length is wrong"),
+    "length": (raw(*member("x", b"99 path=a\n", kind=b"x")),
+               "member 1: a record's length is wrong"),
     "no value": (raw(*member("x", b"7 path\n", kind=b"x")), "member 1: a record has no value"),
     "no number": (raw(*pax([(b"size", b"-5")])), "member 1: not a number"),
     "no time": (raw(*pax([(b"mtime", b"1.x")])), "member 1: not a time"),
@@ -160,7 +164,8 @@ NONSENSE = {
     "sparse map": (raw(*pax([(b"GNU.sparse.map", b"5,9,3,9"), (b"GNU.sparse.size", b"50")]))
                    + raw(*member("c", b"x" * 18)), "member 2: a sparse file's map is out of order"),
     "sparse beyond": (raw(*pax([(b"GNU.sparse.map", b"5,9"), (b"GNU.sparse.size", b"10")]))
-                      + raw(*member("c", b"x" * 9)), "member 2: a sparse file's map is out of order"),
+                      + raw(*member("c", b"x" * 9)),
+                      "member 2: a sparse file's map is out of order"),
     "sparse stored": (raw(*pax([(b"GNU.sparse.map", b"5,9"), (b"GNU.sparse.size", b"50")]))
                       + raw(*member("c", b"x" * 8)),
                       "member 2: a sparse file's map is not of its data"),
@@ -170,7 +175,8 @@ NONSENSE = {
                      + raw(*member("c", b"99999999\n" + bytes(503))),
                      "member 2: a sparse file's map is longer than its data"),
     "sparse bomb": (raw(*pax([(b"GNU.sparse.map", b""), (b"GNU.sparse.size", b"9" * 18)]))
-                    + raw(*member("c")), "member 2: 999999999999999999 bytes, more than 68719476736"),
+                    + raw(*member("c")),
+                    "member 2: 999999999999999999 bytes, more than 68719476736"),
 }  # fmt: skip
 
 
