@@ -3,6 +3,7 @@
 `python3 tools/test_packages.py`. Never fails: a test whose peer is missing skips itself.
 """
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from typing import NamedTuple
 class Peer(NamedTuple):
     """What some tests need, where Debian keeps it, and what goes untested without it."""
 
-    program: str  # or the path of what nobody executes here
+    program: str  # or the path of what nobody executes here, or the name of a library
     packages: tuple[str, ...]  # the first that this release of Debian knows
     without: str
 
@@ -34,6 +35,10 @@ PEERS = [
     Peer("/usr/lib/riscv64-linux-gnu/opensbi", ("opensbi",), "OpenSBI in a guest"),
     Peer("/usr/lib/u-boot", ("u-boot-qemu",), "U-Boot in a guest"),
     Peer("passt", ("passt",), "the network through passt"),
+    Peer("slirp4netns", ("slirp4netns",), "the network of containers without passt"),
+    Peer("libseccomp.so.2", ("libseccomp2",), "seccomp filters of containers"),
+    Peer("libnl-route-3.so.200", ("libnl-route-3-200",), "the bridge of containers"),
+    Peer("libnftables.so.1", ("libnftables1",), "the bridge of containers"),
 ]
 
 
@@ -43,8 +48,23 @@ def missing() -> list[Peer]:
     return [
         peer
         for peer in PEERS
-        if not (shutil.which(peer.program, path=path) or os.path.isdir(peer.program))
+        if not (
+            shutil.which(peer.program, path=path)
+            or os.path.isdir(peer.program)
+            or is_library(peer.program)
+        )
     ]
+
+
+def is_library(name: str) -> bool:
+    """Whether the loader finds a library of that name."""
+    if ".so." not in name:
+        return False
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
 
 
 def known(package: str) -> bool:

@@ -3,40 +3,69 @@
 import argparse
 import json
 import os
-from collections.abc import Iterator
+import time
 from contextlib import suppress
 
-from auberge.engine.cache import folder
+from auberge.engine.cache import folder, key
+from auberge.engine.code_folder import INTERPRETER, REGIONS, File, files
+from auberge.engine.region_file import count_regions
+
+KINDS = {REGIONS: "translations"}  # what a kind of file is called, if not as its name begins
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what to do with it."""
-    parser.add_argument("verb", choices=["ls", "clear"], nargs="?", default="ls")
+    parser.add_argument(
+        "verb", choices=["ls", "clear"], nargs="?", default="ls",
+        help="show all files (ls), or remove them; guests that run go on (clear)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """List or remove the entries; one that is in use by a running guest is safe to remove."""
-    where = folder()
-    sizes = dict(sorted(entry_sizes(where)))
+    where, ours = folder(), key()
+    found = files(where)
+    rows = {file.name: about(where, file, ours) for file in found}
     if args.verb == "clear":
-        for name in sizes:
+        for file in found:
             with suppress(FileNotFoundError):  # someone else cleared it
-                os.unlink(os.path.join(where, name))
+                os.unlink(os.path.join(where, file.name))
     freed = "freed" if args.verb == "clear" else "bytes"
-    total = sum(sizes.values())
+    total = sum(file.size for file in found)
     if args.json:
-        print(json.dumps({"folder": where, "entries": sizes, freed: total}))
+        print(json.dumps({"folder": where, "entries": rows, freed: total}))
         return 0
     if args.verb == "ls":
-        for name, size in sizes.items():
-            print(f"{size:10} {name}")
+        for file in found:
+            print(line(file, rows[file.name]))
     print(f"{total:10} {freed} in {where}")
     return 0
 
 
-def entry_sizes(where: str) -> Iterator[tuple[str, int]]:
-    """Each file of the folder, and its bytes."""
-    for entry in os.scandir(where):
-        with suppress(FileNotFoundError):
-            yield entry.name, entry.stat().st_size
+def about(where: str, file: File, ours: str) -> dict[str, object]:
+    """What is said of a file: which version of Auberge it is for, and how many regions it has."""
+    shown: dict[str, object] = {
+        "kind": KINDS.get(file.kind, file.kind) or "unfinished",
+        "bytes": file.size,
+        "used": int(file.used),
+        "version": version(file, ours),
+    }
+    if file.kind == REGIONS:
+        shown["regions"] = count_regions(os.path.join(where, file.name))
+    return shown
+
+
+def version(file: File, ours: str) -> str:
+    """Of the source it was made from: that of this command, or another, if the name says it."""
+    if file.kind not in (INTERPRETER, REGIONS):
+        return "-"
+    return "this" if file.key == ours else "other"
+
+
+def line(file: File, row: dict[str, object]) -> str:
+    """A file for people."""
+    used = time.strftime("%Y-%m-%d %H:%M", time.localtime(file.used))
+    regions = f"{row['regions']} regions" if "regions" in row else ""
+    text = f"{file.size:10} {row['kind']:12} {row['version']:6} {used} {regions:>16}"
+    return f"{text}  {file.name}"

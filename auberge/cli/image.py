@@ -1,4 +1,4 @@
-"""`auberge image`: build, list and remove the images that guests boot from."""
+"""`auberge image`: the images that guests are made of: build, import, export, list, remove."""
 
 import argparse
 import json
@@ -9,11 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from auberge.cli import container_images
 from auberge.image import Image, build, find, stages, store
+from auberge.image.oci import content
 from auberge.image.recipe import Job, Progress
 from auberge.refusal import Refusal
 
 ARCH = "riscv64"  # the board `virt`
+
+FORMATS = ("oci-archive", "oci-dir", "docker-archive")
+"""As podman calls them."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,13 +26,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     verb = verbs.add_parser("build", help="make an image from Debian's packages, if need be")
     verb.add_argument(
-        "image", metavar="IMAGE", help="`tiny`: kernel and busybox; `debian`: all of it"
+        "image",
+        metavar="IMAGE",
+        help="`tiny`: kernel and busybox; `debian`: all of it; `debian:ARCH` of this host: a"
+        " container's",
     )
     verb.add_argument("--mirror", metavar="URL", help="a Debian archive instead of apt's own")
     verb.add_argument("--keyring", metavar="FILE", help="the keys the archive is signed with")
     verb.add_argument("--update", action="store_true", help="look for newer packages")
     verb = verbs.add_parser("ls", help="list the images that are built")
     verb.add_argument("--json", action="store_true", help="print JSON")
+    verb = verbs.add_parser("import", help="take a container's image out of a file or folder")
+    verb.add_argument("file", metavar="FILE", help="an OCI layout or its archive, or docker's")
+    verb.add_argument("--name", help="what to call it, instead of what the file says")
+    verb = verbs.add_parser("export", help="write a container's image for other programs")
+    verb.add_argument("image", metavar="IMAGE")
+    verb.add_argument("file", metavar="FILE", help="a new file or folder; - is standard output")
+    verb.add_argument(
+        "--format", choices=FORMATS, default=FORMATS[0], help="which kind (default: %(default)s)"
+    )
     verb = verbs.add_parser("inspect", help="verify an image and print its manifest as JSON")
     verb.add_argument("image", metavar="IMAGE")
     verb = verbs.add_parser("rm", help="remove images")
@@ -39,6 +56,13 @@ def run(args: argparse.Namespace) -> int:
     match args.verb:
         case "build":
             name, arch = store.parse_reference(args.image, ARCH)
+            if arch != ARCH:
+                title = f"{name}:{arch}"
+                with shown_progress(title, container_images.stages(name, arch)) as progress:
+                    container_images.build(
+                        name, arch, args.mirror, args.keyring, progress, args.update
+                    )
+                return 0
             with shown_progress(f"{name}:{arch}", stages(name)) as progress:
                 image = build(
                     name, arch, args.mirror, args.keyring, progress, args.update, run_guest
@@ -47,7 +71,14 @@ def run(args: argparse.Namespace) -> int:
             print(f"{name}:{arch}: Linux {version} in {image.directory}", file=sys.stderr)
         case "ls":
             list_images(args.json)
+        case "import":
+            container_images.take(args.file, args.name)
+        case "export":
+            container_images.give(args.image, args.file, args.format)
         case "inspect":
+            if (record := container_images.meant(args.image)) is not None:
+                print(container_images.inspected(record))
+                return 0
             image = existing(args.image)
             store.verify(image)
             print(
@@ -55,7 +86,10 @@ def run(args: argparse.Namespace) -> int:
             )
         case "rm":
             for reference in args.images:
-                store.remove(store.place(*store.parse_reference(reference, ARCH)))
+                if (record := container_images.meant(reference)) is not None:
+                    content.remove(record)
+                else:
+                    store.remove(store.place(*store.parse_reference(reference, ARCH)))
     return 0
 
 
@@ -94,6 +128,7 @@ class Row(NamedTuple):
     name: str
     arch: str
     kernel_version: str
+    """Or that it is a container's, which has none."""
     size: int
 
 
@@ -110,6 +145,8 @@ def row(image: Image) -> Row:
 def list_images(as_json: bool) -> None:
     """Print one line, or one JSON object, for each image."""
     rows = [row(image) for image in store.images()]
+    for record in content.records():
+        rows.append(Row(record.name, record.arch, *container_images.describe(record)))
     if as_json:
         print(json.dumps([row._asdict() for row in rows], indent=1))
         return

@@ -5,14 +5,11 @@ Nothing of Python runs between the start of that program and the container's own
 
 import fcntl
 import os
-import signal
-import socket
 import struct
-from collections.abc import Sequence
-from typing import NamedTuple
 
 from auberge.container import stub
-from auberge.container.stage import CLONED, Descriptors, Stage
+from auberge.container.light import Sequence
+from auberge.container.stage import CLONED, LONGEST_STATE, SIGKILL, Descriptors, Stage
 from auberge.container.steps import Execute, FindProgram, Operation, RunHook
 from auberge.container.table import MESSAGE, ROWS
 from auberge.refusal import Refusal
@@ -21,12 +18,7 @@ LIFTED = 64  # above what a child may want at fixed numbers
 SIGNALS = [n for n in range(1, 65) if n not in (9, 19, 32, 33)]
 
 
-class Streams(NamedTuple):
-    """What a child gets as its standard input, output and errors."""
-
-    input: int = 0
-    output: int = 1
-    errors: int = 2
+STREAMS = (0, 1, 2)  # standard input, output and errors, as we have them
 
 
 class Failure(Refusal):
@@ -55,7 +47,7 @@ class Child:
     def __init__(
         self,
         operations: Sequence[Operation],
-        streams: Streams = Streams(),
+        streams: Sequence[int] = STREAMS,
         kept: int = 0,
         start: int | None = None,
         console: int | None = None,
@@ -64,19 +56,24 @@ class Child:
         self._stage, image = program(operations, descriptors)
         self.pid = 0  # of the container's process, once it is cloned
         self._told: list[int] = []
-        self._sync, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        given = [theirs.fileno(), *(fd for fd in (start, console) if fd is not None)]
+        self._hears, tells = os.pipe()
+        goes, self._go = os.pipe()
+        given = [tells, goes, *(fd for fd in (start, console) if fd is not None)]
         try:
             self._starter = _spawn(image, streams, kept, given)
         except BaseException:
-            self._sync.close()
+            self._close_pipes()
             raise
         finally:
-            theirs.close()
+            os.close(tells)
+            os.close(goes)
 
     def until(self, what: int) -> None:
-        """Wait until the child has told that; raises Refusal if it fails before."""
-        while what not in self._told:
+        """Wait until the child has told that; raises Refusal if it fails before.
+
+        Two processes tell: that the child is READY may be heard before who it is.
+        """
+        while what not in self._told or not self.pid:
             if not self._hear():
                 raise Refusal(
                     "container: its process ended while it was made; was it killed, "
@@ -84,10 +81,15 @@ class Child:
                 )
 
     def go(self, state: bytes = b"{}") -> None:
-        """Let the child go on; hooks of its own read this state."""
+        """Let the child go on; hooks of its own read this state. Raises Refusal if it is long."""
+        if len(state) > LONGEST_STATE:
+            raise Refusal(
+                f"config.json: $.annotations: hooks could not read {len(state)} bytes of state; "
+                f"shorten them to {LONGEST_STATE}"
+            )
         try:
-            self._sync.send(state, socket.MSG_NOSIGNAL)
-        except OSError:  # it has ended; what it told before is still to be read
+            os.write(self._go, state)
+        except BrokenPipeError:  # it has ended; what it told before is still to be read
             pass
 
     def started(self) -> None:
@@ -96,10 +98,7 @@ class Child:
             pass
 
     def _hear(self) -> bool:
-        try:
-            message = self._sync.recv(MESSAGE)
-        except ConnectionResetError:
-            message = b""
+        message = os.read(self._hears, MESSAGE)
         if len(message) < MESSAGE:
             return False
         what, number = struct.unpack("<QQ", message)
@@ -121,16 +120,21 @@ class Child:
 
     def close(self) -> None:
         """Forget the child: if it still waits for us, that ends it."""
-        self._sync.close()
+        self._close_pipes()
         self._reap_starter()
+
+    def _close_pipes(self) -> None:
+        if self._go >= 0:
+            os.close(self._hears)
+            os.close(self._go)
+            self._go = -1
 
     def kill(self) -> None:
         """End a child that was started by this very process, and wait for its end."""
-        self._sync.close()
-        self._reap_starter()
+        self.close()
         if self.pid:
             try:
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(self.pid, SIGKILL)
             except ProcessLookupError:
                 pass
             _reap(self.pid)
@@ -177,7 +181,7 @@ def _reap(pid: int) -> None:
         pass
 
 
-def _spawn(image: bytes, streams: Streams, kept: int, given: Sequence[int]) -> int:
+def _spawn(image: bytes, streams: Sequence[int], kept: int, given: Sequence[int]) -> int:
     """Start the program, with `given` after the standard streams and the kept descriptors."""
     lifted: list[int] = []
     above = max(LIFTED, 3 + kept + len(given))
@@ -200,8 +204,9 @@ def _spawn(image: bytes, streams: Streams, kept: int, given: Sequence[int]) -> i
             setsigdef=SIGNALS,
         )
     except OSError as error:
+        why = (error.strerror or str(error)).lower()
         raise Refusal(
-            f"container: its first process cannot be started: {os.strerror(error.errno).lower()}; "
+            f"container: its first process cannot be started: {why}; "
             "look at the limits of descriptors and processes, and that /proc is mounted"
         ) from None
     finally:

@@ -2,16 +2,16 @@
 
 import errno
 import os
-import signal
 import time
-from collections.abc import Iterable, Sequence
 from select import POLLERR, POLLPRI, poll
 
 from auberge.container.cgroups_files import Write, number, numbers, read, refusal, write
 from auberge.container.cgroups_layout import Node
 from auberge.container.cgroups_stats import Stats, oom_kills, read_stats
+from auberge.container.light import Iterable, Sequence
 from auberge.refusal import Refusal
 
+SIGKILL = 9  # `signal` would take milliseconds to import
 PATIENCE = 10.0
 """Seconds for what the kernel does by and by: freezing, and the end of killed processes."""
 
@@ -79,7 +79,7 @@ class Cgroup:
         kernel does not take."""
         later: list[tuple[Write, OSError]] = []
         for one in writes:
-            later = [failed for failed in later if not self._write(failed[0], None)]
+            later = [failed for failed in later if self._write(failed[0], None) is not None]
             error = self._write(one, None)
             if error is not None and one.again and error.errno in (errno.EINVAL, errno.EBUSY):
                 later.append((one, error))
@@ -95,12 +95,15 @@ class Cgroup:
         node = self.node(one.controller)
         if node is None:
             return error or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        path = node.file(one.file)
         try:
-            write(node.file(one.file), one.text)
+            write(path, one.text)
         except FileNotFoundError as missing:
             return missing if one.otherwise is None else self._write(one.otherwise, missing)
         except OSError as failure:
             return failure
+        if one.kept and read(path).strip() != one.text:
+            return OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
         return None
 
     def _refusal(self, one: Write, error: OSError) -> Refusal:
@@ -235,10 +238,10 @@ class Cgroup:
             "a process in it waits for a device or a file system, try again"
         )
 
-    def kill(self, number: int = signal.SIGKILL) -> None:
+    def kill(self, number: int = SIGKILL) -> None:
         """Send a signal to every process in it and below; with SIGKILL none can escape by
         forking."""
-        if number == signal.SIGKILL:
+        if number == SIGKILL:
             node = self.node("")
             if node is not None and _try(node.file("cgroup.kill"), "1"):
                 return

@@ -7,13 +7,12 @@ any rule nothing is limited. The two halves of the kernel's own check are the sa
 
 import errno
 import os
-from collections.abc import Sequence
 from struct import Struct
-from typing import NamedTuple
 
 from auberge.container.cgroups import Cgroup
 from auberge.container.cgroups_files import Write
 from auberge.container.config import DeviceRule
+from auberge.container.light import NamedTuple, Sequence
 from auberge.refusal import Refusal
 
 WHERE = "$.linux.resources.devices"

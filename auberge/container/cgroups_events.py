@@ -1,12 +1,12 @@
 """Being told when the kernel kills for lack of memory, without asking again and again."""
 
 import os
-from collections.abc import Sequence
 from select import POLLERR, POLLIN, POLLPRI, poll
 
 from auberge.container.cgroups_files import write
 from auberge.container.cgroups_layout import Node
 from auberge.container.cgroups_stats import oom_kills
+from auberge.container.light import Sequence
 from auberge.refusal import Refusal
 
 

@@ -1,8 +1,8 @@
 """The files of a cgroup: read, written, and what it means when the kernel says no."""
 
 import os
-from typing import NamedTuple
 
+from auberge.container.light import NamedTuple
 from auberge.refusal import Refusal
 
 _LONGEST = 1 << 20  # bytes read of one file
@@ -20,6 +20,8 @@ class Write(NamedTuple):
     each other must be written in an order that depends on the ones before."""
     otherwise: "Write | None" = None
     """Written instead where this kernel does not have the file."""
+    kept: bool = False
+    """Looked at afterwards: kernels where it is gone take a value and forget it."""
 
 
 def read(path: str) -> str:

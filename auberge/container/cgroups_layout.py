@@ -5,8 +5,8 @@ hybrid, where v1 has the controllers and v2 is mounted beside it. A controller i
 """
 
 import os
-from typing import NamedTuple
 
+from auberge.container.light import NamedTuple
 from auberge.refusal import Refusal
 
 

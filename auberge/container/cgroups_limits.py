@@ -5,9 +5,6 @@ Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst; what a property means in 
 "Control groups". Device rules are in cgroups_devices.py.
 """
 
-from collections.abc import Iterator
-from math import ceil, log2
-
 from auberge.container.cgroups_files import Write
 from auberge.container.cgroups_layout import Layout
 from auberge.container.config import (
@@ -20,6 +17,7 @@ from auberge.container.config import (
     ThrottleDevice,
     WeightDevice,
 )
+from auberge.container.light import Iterator
 from auberge.refusal import Refusal
 
 WHERE = "$.linux.resources"
@@ -67,6 +65,8 @@ def weight(shares: int) -> int:
         return 1
     if shares == 262_144:
         return 10_000
+    from math import ceil, log2
+
     power = log2(shares)
     return ceil(10 ** ((power * power + 125 * power) / 612 - 7 / 34))
 
@@ -130,7 +130,8 @@ def _memory_v1(m: Memory) -> Iterator[Write]:
         (m.swappiness, "memory.swappiness", "swappiness"),
     ):
         if value is not None:
-            yield Write("memory", file, str(max(value, -1)), f"{where}.{name}")
+            kept = name == "kernel" and value >= 0
+            yield Write("memory", file, str(max(value, -1)), f"{where}.{name}", kept=kept)
     if m.disable_oom_killer is not None:
         text = "1" if m.disable_oom_killer else "0"
         yield Write("memory", "memory.oom_control", text, f"{where}.disableOOMKiller")

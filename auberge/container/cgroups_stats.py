@@ -4,11 +4,10 @@ A number that this kernel does not count, or a controller that is not there, is 
 """
 
 import os
-from collections.abc import Sequence
-from typing import NamedTuple
 
 from auberge.container.cgroups_files import number, numbers, read
 from auberge.container.cgroups_layout import Node
+from auberge.container.light import NamedTuple, Sequence
 
 UNLIMITED = 1 << 62
 """v1 writes "no limit" as the largest multiple of the page size below 2^63."""
@@ -164,7 +163,7 @@ def _memory(node: Node | None) -> MemoryUse:
             _limit(node, "memory.limit_in_bytes"),
             detail.get("swap", max(both - usage, 0)),
             _limit(node, "memory.memsw.limit_in_bytes"),
-            _number(node, "memory.failcnt"),
+            _number(node, "memory.failcnt") + _number(node, "memory.memsw.failcnt"),
             numbers(read(node.file("memory.oom_control"))).get("oom_kill", 0),
             _number(node, "memory.kmem.usage_in_bytes"),
             _number(node, "memory.kmem.tcp.usage_in_bytes"),

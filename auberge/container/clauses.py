@@ -3,8 +3,7 @@
 Each returns the complaint, `what; what to do`, or None. They stand in the types of config.py.
 """
 
-from collections.abc import Callable, Sized
-from typing import Annotated
+from auberge.container.light import Annotated, Callable, Sized
 
 CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID",

@@ -5,7 +5,6 @@ A class is an object of the specification, a field one of its properties: `no_ne
 sections named are those of the specification's config.md and config-linux.md.
 """
 
-from typing import Annotated, Literal, NamedTuple
 
 from auberge.container.clauses import (
     I32,
@@ -22,6 +21,7 @@ from auberge.container.clauses import (
     rlimit_name,
     without_nul,
 )
+from auberge.container.light import Annotated, Literal, NamedTuple
 
 Text = Annotated[str, without_nul]
 AbsolutePath = Annotated[str, without_nul, absolute]

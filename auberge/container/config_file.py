@@ -1,11 +1,13 @@
 """config.json read and checked against the types of config.py: every error names path and fix."""
 
-from collections.abc import Callable
-from types import UnionType
-from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin
-
 from auberge.container.config import Config
+from auberge.container.light import TYPE_CHECKING, Callable, read_json, special
 from auberge.refusal import Refusal
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    _T = TypeVar("_T")
 
 LONGEST = 16 << 20  # bytes of a config.json; real ones have some 10 KiB
 CAPITALS = {
@@ -21,7 +23,10 @@ MISSING = {
 KINDS = {str: "a string", bool: "true or false", int: "a whole number"}
 
 Reader = Callable[[object, str], object]
-_T = TypeVar("_T")
+if TYPE_CHECKING:
+    from types import GenericAlias, UnionType
+else:
+    UnionType, GenericAlias = type(int | None), type(tuple[int])
 
 
 class Wrong(Exception):
@@ -41,20 +46,18 @@ def load(path: str) -> Config:
     return parse(data, Config, path)
 
 
-def parse(data: bytes, kind: type[_T], name: str) -> _T:
+def parse(data: bytes, kind: "type[_T]", name: str) -> "_T":
     """JSON text as a `kind`, a class of config.py; `name` is what errors call the text."""
-    import json
-
     if len(data) > LONGEST:
         raise Refusal(f"{name}: more than {LONGEST} bytes; a config.json has far fewer")
     try:
-        value: object = json.loads(data, parse_constant=_no_constant)
+        value = read_json(data)
     except (ValueError, RecursionError) as error:
         raise Refusal(f"{name}: not JSON ({error}); write JSON as of RFC 8259") from None
     return convert(value, kind, name)
 
 
-def convert(value: object, kind: type[_T], name: str) -> _T:
+def convert(value: object, kind: "type[_T]", name: str) -> "_T":
     """What json has read, as a `kind`."""
     try:
         result = _reader(kind)(value, "$")
@@ -70,10 +73,6 @@ def property_name(field: str) -> str:
     return first + "".join(CAPITALS.get(word) or word.capitalize() for word in others)
 
 
-def _no_constant(text: str) -> object:
-    raise ValueError(f"{text} is no number of JSON")
-
-
 _readers: dict[object, Reader] = {}
 
 
@@ -87,17 +86,18 @@ def _reader(kind: object) -> Reader:
 
 
 def _make(kind: object) -> Reader:
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is Annotated:
+    name, arguments = special(kind)
+    if name == "Annotated":
         return _checked(_reader(arguments[0]), arguments[1:])
-    if origin is Literal:
+    if name == "Literal":
         return _one_of(arguments)
-    if origin is UnionType or origin is Union:
-        return _reader(arguments[0])  # X | None: null is told apart by the object's reader
-    if origin is tuple:
-        return _array(_reader(arguments[0]))
-    if origin is dict:
-        return _map(_reader(arguments[1]))
+    if name == "Optional":
+        return _reader(arguments[0])
+    if isinstance(kind, UnionType):  # X | None: null is told apart by the object's reader
+        return _reader(kind.__args__[0])
+    if isinstance(kind, GenericAlias):
+        inner = kind.__args__
+        return _array(_reader(inner[0])) if kind.__origin__ is tuple else _map(_reader(inner[1]))
     if isinstance(kind, type) and issubclass(kind, tuple):
         return _object(kind)
     assert kind in (str, bool, int)
@@ -113,10 +113,11 @@ def _plain(kind: type) -> Reader:
     return read
 
 
-def _checked(reader: Reader, checks: tuple[Callable[[object], str | None], ...]) -> Reader:
+def _checked(reader: Reader, checks: tuple[object, ...]) -> Reader:
     def read(value: object, path: str) -> object:
         result = reader(value, path)
         for check in checks:
+            assert callable(check)
             complaint = check(result)
             if complaint is not None:
                 raise Wrong(f"{path}: {complaint}")
@@ -125,11 +126,11 @@ def _checked(reader: Reader, checks: tuple[Callable[[object], str | None], ...])
     return read
 
 
-def _one_of(words: tuple[str, ...]) -> Reader:
+def _one_of(words: tuple[object, ...]) -> Reader:
     def read(value: object, path: str) -> object:
         if isinstance(value, str) and value in words:
             return value
-        choice = ", ".join(word for word in words if word)
+        choice = ", ".join(str(word) for word in words if word)
         raise Wrong(f"{path}: {_shown(value)} is not known; write one of {choice}")
 
     return read

@@ -1,8 +1,8 @@
 """What config.json may not say, though each of its values is fine: rules between properties."""
 
-from collections.abc import Iterator
 
 from auberge.container.config import Config, IdMapping, Linux
+from auberge.container.light import Iterator
 from auberge.refusal import Refusal
 
 # sysctl(8) names that belong to a namespace, and to which (runc and crun allow the same).

@@ -5,10 +5,9 @@ config-linux.md, "Default Devices" and "Devices"; runtime-linux.md, "Dev symboli
 
 import os
 import stat
-from collections.abc import Sequence
-from typing import NamedTuple
 
 from auberge.container.config import Device
+from auberge.container.light import NamedTuple, Sequence
 from auberge.refusal import Refusal
 
 WHERE = "$.linux.devices"
@@ -56,17 +55,17 @@ class DeviceNode(NamedTuple):
 def device_nodes(wanted: Sequence[Device]) -> tuple[DeviceNode, ...]:
     """All nodes of a container: a `wanted` one goes before a default one at the same path.
 
-    Raises Refusal for one without its numbers, with impossible ones, or outside of any folder.
+    Raises Refusal for one without its numbers, with impossible ones, or in place of the root.
     """
     found = {device.path: _node(device, "default") for device in DEFAULT}
     for index, device in enumerate(wanted):
-        path = os.path.normpath(device.path)
+        path = "/" + os.path.normpath(device.path).strip("/")
         found[path] = _node(device._replace(path=path), f"{WHERE}[{index}]")
     return tuple(found.values())
 
 
 def _node(device: Device, where: str) -> DeviceNode:
-    if device.path.strip("/") == "" or ".." in device.path.split("/"):
+    if device.path == "/":
         raise Refusal(
             f"config.json: {where}.path: {device.path!r} is no place for a node; write a path such "
             "as '/dev/fuse'"

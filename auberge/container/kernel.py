@@ -4,7 +4,7 @@ The only calls into the kernel that need privileges are rows of a table (table.p
 """
 
 _X86_64 = {
-    "read": 0, "close": 3, "ioctl": 16, "sendto": 44, "recvfrom": 45, "sendmsg": 46, "execve": 59,
+    "read": 0, "close": 3, "ioctl": 16, "sendmsg": 46, "execve": 59,
     "wait4": 61, "kill": 62, "fcntl": 72, "chdir": 80, "fchdir": 81, "fchmod": 91, "fchown": 93,
     "umask": 95, "setsid": 112, "setgroups": 116, "setresuid": 117, "setresgid": 119,
     "capset": 126, "personality": 135, "pivot_root": 155, "prctl": 157, "chroot": 161,
@@ -22,7 +22,7 @@ _AARCH64 = {
     "exit_group": 94, "unshare": 97, "sched_setaffinity": 122, "kill": 129, "setresuid": 147,
     "setresgid": 149, "setsid": 157, "setgroups": 159, "sethostname": 161,
     "setdomainname": 162, "umask": 166, "prctl": 167, "pipe2": 59,
-    "sendto": 206, "recvfrom": 207, "sendmsg": 211, "keyctl": 219, "execve": 221, "wait4": 260,
+    "sendmsg": 211, "keyctl": 219, "execve": 221, "wait4": 260,
     "prlimit64": 261, "setns": 268, "sched_setattr": 274, "seccomp": 277,
 }  # fmt: skip
 _BOTH = {  # since Linux 5.0, numbers are the same everywhere

@@ -5,8 +5,6 @@ flag of the file system, one of a few words of the specification's, or else data
 system itself.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
 
 from auberge.container.kernel import (
     MOUNT_ATTR__ATIME,
@@ -23,6 +21,7 @@ from auberge.container.kernel import (
     MS_SLAVE,
     MS_UNBINDABLE,
 )
+from auberge.container.light import NamedTuple, Sequence
 
 # What to set and what to clear (mount_setattr(2)); the kinds of atime are one field.
 ATTRIBUTES = {

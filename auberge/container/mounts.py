@@ -5,9 +5,9 @@ opened inside the container's root (openat2(2) with RESOLVE_IN_ROOT): symbolic l
 cannot lead outside, and exchanging one meanwhile changes nothing.
 """
 
-from typing import NamedTuple
 
 from auberge.container import kernel as k
+from auberge.container.light import NamedTuple
 from auberge.container.mount_options import Options
 from auberge.container.stage import O_CLOEXEC, O_DIRECTORY, O_PATH, Stage
 from auberge.container.table import Label, Slot
@@ -32,13 +32,20 @@ class MountRoot(NamedTuple):
     """The container's root: a folder of the host's, as a mount of its own."""
 
     path: str
+    early: bool = False  # whether TakeMount has copied it before there were namespaces
 
     def rows(self, stage: Stage) -> None:
-        """A copy of what is mounted there, laid over itself, as pivot_root(2) wants a mount."""
+        """A copy of what is mounted there, laid over something, as pivot_root(2) wants a mount.
+
+        In a user namespace, the folders that lead to it may be closed; the root never is.
+        """
         table = stage.table
-        mount = stage.copy_of(self.path, deep=True)
+        if self.early:
+            mount, place = stage.taken.pop((self.path, "/")), "/"
+        else:
+            mount, place = stage.copy_of(self.path, deep=True), self.path
         flags = O_PATH | O_DIRECTORY | O_CLOEXEC
-        target = table.keep("openat", k.AT_FDCWD, table.text(self.path), flags, 0)
+        target = table.keep("openat", k.AT_FDCWD, table.text(place), flags, 0)
         stage.move(mount, target)
         stage.close(target)
         table.call("choose", mount, store=stage.root)

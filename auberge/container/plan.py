@@ -5,11 +5,10 @@ compared and tested. `carry.py` runs it.
 """
 
 import stat
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from auberge.container import kernel as k
 from auberge.container.config import Capabilities, Config, Device, Mount, Namespace, Process
+from auberge.container.light import Callable, Iterator, NamedTuple
 from auberge.container.mount_options import Options, parse
 from auberge.container.mounts import (
     Bind,
@@ -175,7 +174,7 @@ def _container(
         yield Hide()
     yield from _joins(joined)
     if early:  # in the user namespace to come, these could not be reached
-        yield from _early(config, host)
+        yield from _early(config, host, choices)
     # a cgroup namespace begins at the cgroup that is entered later; clocks are set before anybody
     # is in a time namespace
     yield Clone(tuple(kind for kind in k.NAMESPACES if kind in new and kind not in LATE))
@@ -222,10 +221,10 @@ LATE = ("cgroup", "time")
 
 def _joins(namespaces: tuple[Namespace, ...]) -> Iterator[Operation]:
     """In the order of the kernel's own needs: the user namespace first, the mounts last."""
-    for kind in k.NAMESPACES:
-        for space in namespaces:
-            if space.type == kind and space.path:
-                yield Join(kind, space.path)
+    paths: dict[str, str] = {s.type: s.path for s in namespaces if s.path}
+    found = tuple((kind, path) for kind in k.NAMESPACES if (path := paths.get(kind)))
+    if found:
+        yield Join(found)
 
 
 # -- the root file system ---------------------------------------------------------------------
@@ -242,9 +241,8 @@ def _root(
     if linux.rootfs_propagation in ("unbindable", "runbindable"):
         propagation = k.MS_SLAVE | k.MS_REC  # an unbindable mount could not be copied
     yield Isolate(propagation, host.mount_of(path) if shared else None)
-    yield choices.overlay or MountRoot(path)
-    if not early:
-        yield OpenNull()
+    yield choices.overlay or MountRoot(path, early)
+    yield OpenNull()
     userns = any(space.type == "user" for space in linux.namespaces)
     for mount in config.mounts:
         yield from _mount(mount, host, "cgroup" in {s.type for s in linux.namespaces}, early)
@@ -321,8 +319,9 @@ def _cgroup(h: CgroupMount, destination: str, options: Options, namespaced: bool
     return MountFileSystem("cgroup", "cgroup", destination, options._replace(data=data))
 
 
-def _early(config: Config, host: Host) -> Iterator[Operation]:
-    yield OpenNull()
+def _early(config: Config, host: Host, choices: Choices) -> Iterator[Operation]:
+    if config.root is not None and choices.overlay is None:
+        yield TakeMount(_from(host.bundle, config.root.path), "/", True)
     for mount in config.mounts:
         options = parse(mount.options)
         if options.bind:

@@ -1,7 +1,6 @@
 """Processes by number and start time: a number alone may belong to another by now."""
 
 import os
-import signal
 
 GONE = ("Z", "X")
 
@@ -14,12 +13,16 @@ def start_time(pid: int) -> int:
 
 def is_alive(pid: int, started: int) -> bool:
     """Whether that very process has not ended; one that waits to be reaped has."""
-    fields = _fields(pid)
+    fields = _fields(pid) if pid > 0 else []
     return bool(fields) and int(fields[19]) == started and fields[0] not in GONE
 
 
 def send(pid: int, started: int, number: int) -> bool:
     """Send a signal to that very process; False if it has ended."""
+    import signal
+
+    if not is_alive(pid, started):
+        return False
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -39,6 +42,8 @@ def wait_gone(pid: int, started: int, seconds: float) -> bool:
     """Wait for the end of that very process; False if it takes longer."""
     import select
 
+    if not is_alive(pid, started):
+        return True
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:

@@ -6,8 +6,8 @@ configuration it was made from, `start.fifo` is there until `start`.
 """
 
 import os
-from typing import NamedTuple
 
+from auberge.container.light import NamedTuple, read_json, write_json
 from auberge.refusal import Refusal
 
 FORMAT = 1
@@ -68,7 +68,7 @@ class Folder:
             ) from None
         except OSError as error:
             raise Refusal(
-                f"{self.path}: {os.strerror(error.errno).lower()}; "
+                f"{self.path}: {(error.strerror or str(error)).lower()}; "
                 "name a folder of yours with --root"
             ) from None
 
@@ -78,13 +78,11 @@ class Folder:
 
     def save(self, record: Record) -> None:
         """Replace state.json, as a whole."""
-        import json
-
         values = record._asdict() | {
             "format": FORMAT,
             "cgroups": [place._asdict() for place in record.cgroups],
         }
-        self.write("state.json", json.dumps(values, indent=1).encode())
+        self.write("state.json", write_json(values).encode())
 
     def write(self, name: str, content: bytes) -> None:
         """Replace a file, as a whole."""
@@ -95,11 +93,9 @@ class Folder:
 
     def load(self) -> Record | None:
         """The record; None if the runtime ended before it wrote one. Raises Refusal."""
-        import json
-
         try:
             with open(os.path.join(self.path, "state.json"), "rb") as file:
-                values = json.load(file)
+                values = read_json(file.read())
         except FileNotFoundError:
             if self.exists():
                 return None

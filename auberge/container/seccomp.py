@@ -8,9 +8,9 @@ import os
 from binascii import crc32
 from errno import ENOSYS, EPERM
 from struct import Struct
-from typing import NamedTuple
 
 from auberge.container.config import Seccomp, SeccompSyscall, SyscallArg
+from auberge.container.light import NamedTuple
 from auberge.container.seccomp_library import ACTIONS, UNKNOWN, FilterContext, Library
 from auberge.refusal import Refusal
 

@@ -7,9 +7,9 @@ published is kept; the library is in every distribution, with the same ABI since
 import ctypes
 import os
 from ctypes import POINTER, c_char_p, c_int, c_uint, c_uint32, c_uint64, c_void_p
-from typing import NamedTuple
 
 from auberge.container.config import SyscallArg
+from auberge.container.light import NamedTuple
 from auberge.refusal import Refusal
 
 # SCMP_ACT_*: the kernel's SECCOMP_RET_* (linux/seccomp.h)

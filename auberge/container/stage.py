@@ -1,18 +1,16 @@
 """What operations make their rows with: the table, its protocol with the runtime, paths inside.
 
-The runtime and the child share one socket that keeps messages apart (SOCK_SEQPACKET). The child
-tells 16 bytes: what, and a number; the runtime answers when it is time to go on, with the state
-that hooks are to read (OCI runtime specification, runtime.md, "State"). Its silence, once it is
-gone, ends the child.
+Two pipes are between the runtime and the child. The child tells 16 bytes: what, and a number; the
+runtime answers when it is time to go on, with the state that hooks are to read (OCI runtime
+specification, runtime.md, "State"), which fits a pipe. That it is gone ends the child.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from typing import NamedTuple
 
 from auberge.container import kernel as k
+from auberge.container.light import NamedTuple, Sequence
 from auberge.container.table import FAILED, MESSAGE, Label, Slot, Table
 
 CLONED, READY, CREATED, DONE = 1, 2, 3, 4
@@ -34,24 +32,24 @@ class Descriptors(NamedTuple):
     console: bool = False  # a socket that takes the terminal
 
     @property
-    def sync(self) -> int:
-        """The socket to the runtime."""
+    def tell_at(self) -> int:
+        """The pipe to the runtime."""
         return 3 + self.kept
+
+    @property
+    def go_at(self) -> int:
+        """The pipe from the runtime."""
+        return self.tell_at + 1
 
     @property
     def start_at(self) -> int:
         """The FIFO."""
-        return self.sync + 1
+        return self.go_at + 1
 
     @property
     def console_at(self) -> int:
         """The socket for the terminal."""
-        return self.sync + 1 + self.start
-
-    @property
-    def end(self) -> int:
-        """The first that is none of these."""
-        return self.console_at + self.console
+        return self.go_at + 1 + self.start
 
 
 class Stage:
@@ -72,10 +70,7 @@ class Stage:
         """The rows and data, ended by what happens after a failure."""
         table = self.table
         table.place(self._report)
-        table.call(
-            "sendto", self.descriptors.sync, FAILED, MESSAGE, k.MSG_NOSIGNAL, 0, 0,
-            error=self._leave,
-        )  # fmt: skip
+        table.call("write", self.descriptors.tell_at, FAILED, MESSAGE, error=self._leave)
         table.place(self._leave)
         table.call("exit_group", FAILURE)
         return table.finish(self._report)
@@ -85,15 +80,12 @@ class Stage:
         message = self.table.words(what, 0)
         if number is not None:
             self.table.call("choose", number, store=Slot(message + 8))
-        self.table.call(
-            "sendto", self.descriptors.sync, message, MESSAGE, k.MSG_NOSIGNAL, 0, 0,
-            error=self._leave,
-        )  # fmt: skip
+        self.table.call("write", self.descriptors.tell_at, message, MESSAGE, error=self._leave)
 
     def wait(self) -> None:
         """Wait until the runtime says go on; without it, leave."""
         self.table.call(
-            "recvfrom", self.descriptors.sync, self._state, LONGEST_STATE, 0, 0, 0,
+            "read", self.descriptors.go_at, self._state, LONGEST_STATE,
             store=self._state_size, zero=self._leave, error=self._leave,
         )  # fmt: skip
 

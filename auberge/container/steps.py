@@ -4,11 +4,11 @@ They are in the order of a start: descriptors, namespaces, identity, privileges,
 """
 
 import struct
-from typing import NamedTuple, Protocol
 
 from auberge.container import kernel as k
 from auberge.container.clauses import CAPABILITIES, RLIMITS
 from auberge.container.config import Hook, Personality, Rlimit, Scheduler
+from auberge.container.light import NamedTuple, Protocol
 from auberge.container.stage import (
     CLONED,
     CREATED,
@@ -33,7 +33,7 @@ class Seal(NamedTuple):
 
     def rows(self, stage: Stage) -> None:
         """close_range(2) marks whatever the runtime's own program has left open."""
-        first = stage.descriptors.sync
+        first = stage.descriptors.tell_at
         stage.table.call("close_range", first, 0xFFFF_FFFF, k.CLOSE_RANGE_CLOEXEC)
 
 
@@ -46,17 +46,20 @@ class Hide(NamedTuple):
 
 
 class Join(NamedTuple):
-    """Enter a namespace that exists (setns(2))."""
+    """Enter namespaces that exist, each a type and a path of the runtime's (setns(2))."""
 
-    type: str
-    path: str
+    spaces: tuple[tuple[str, str], ...]
 
     def rows(self, stage: Stage) -> None:
-        """A path of the runtime's."""
+        """All are opened first: inside the first, the paths of the others may lead elsewhere."""
         table = stage.table
-        file = table.keep("openat", k.AT_FDCWD, table.text(self.path), O_CLOEXEC, 0)
-        table.call("setns", file, k.NAMESPACES[self.type])
-        stage.close(file)
+        files = [
+            table.keep("openat", k.AT_FDCWD, table.text(path), O_CLOEXEC, 0)
+            for _, path in self.spaces
+        ]
+        for (kind, _), file in zip(self.spaces, files, strict=True):
+            table.call("setns", file, k.NAMESPACES[kind])
+        stage.close(*files)
 
 
 class Clone(NamedTuple):

@@ -11,11 +11,12 @@ import os
 import struct
 import zlib
 
-from auberge.container.table import FAILED, PAGE, ROWS, Table
+from auberge.container.table import FAILED, PAGE, ROWS
 from auberge.refusal import Refusal
 
 TEXT = 0x40_0000  # where the program is loaded: any address would do
 MAGIC = b"oci-stub"
+LARGEST = 1 << 16  # bytes of a file that keeps the code
 SYSCALL = {
     "x86_64": (
         "syscall",
@@ -160,20 +161,41 @@ def code() -> bytes:
 
 
 def _load() -> bytes:
-    from auberge.engine import cache
-
     text = llvm_text(machine_name()).encode()
-    key = MAGIC + zlib.crc32(text).to_bytes(4, "little") + zlib.adler32(text).to_bytes(4, "little")
-    path = os.path.join(cache.folder(), f"stub-{key[8:].hex()}")
-    content = cache.read_ours(path)
-    found = _checked(content, key) if content is not None else None
+    digest = zlib.crc32(text).to_bytes(4, "little") + zlib.adler32(text).to_bytes(4, "little")
+    key = MAGIC + digest
+    found = _read(os.path.join(_folder(), f"stub-{digest.hex()}"), key)
     if found is None:
+        from auberge.engine import cache
+
         found = _build()
-        cache.keep(path, key + zlib.crc32(found).to_bytes(4, "little") + found)
+        content = key + zlib.crc32(found).to_bytes(4, "little") + found
+        cache.keep(os.path.join(cache.folder(), f"stub-{digest.hex()}"), content)
     return found
 
 
-def _checked(content: bytes, key: bytes) -> bytes | None:
+def _folder() -> str:
+    """Where cache.folder() is; without a look at who may write there: _read looks at the file."""
+    root = os.environ.get("AUBERGE_CACHE_DIR")
+    if not root:
+        root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        root = os.path.join(root, "auberge")
+    return os.path.join(root, "code")
+
+
+def _read(path: str, key: bytes) -> bytes | None:
+    """The code in that file, if nobody but this user could have written it, and it is whole."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        status = os.fstat(fd)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022 or status.st_size > LARGEST:
+            return None
+        content = os.read(fd, LARGEST)
+    finally:
+        os.close(fd)
     found = content[20:]
     if content[:16] != key or zlib.crc32(found).to_bytes(4, "little") != content[16:20]:
         return None
@@ -195,10 +217,5 @@ def _build() -> bytes:
         last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"])[
             -1
         ]
-        raise Refusal(
-            f"compiler: it ended with status {done.returncode} ({last}); report this"
-        )
+        raise Refusal(f"compiler: it ended with status {done.returncode} ({last}); report this")
     return done.stdout
-
-
-

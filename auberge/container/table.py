@@ -5,9 +5,9 @@ fixed addresses, since the stub has an address space of its own: pointers are pl
 """
 
 import struct
-from typing import NamedTuple
 
 from auberge.container.kernel import SYSCALLS
+from auberge.container.light import NamedTuple
 
 ROWS, DATA = 0x60_0000, 0x80_0000
 ROW = 12 * 8

@@ -13,8 +13,10 @@ import os
 import stat
 import sys
 import zlib
+from contextlib import suppress
 from typing import NamedTuple
 
+from auberge.engine.code_folder import INTERPRETER, tidy
 from auberge.engine.host import Host
 from auberge.refusal import Refusal
 
@@ -47,11 +49,19 @@ def folder() -> str:
             f"{path}: {(error.strerror or 'unusable').lower()}; "
             "set AUBERGE_CACHE_DIR to a folder of yours"
         ) from None
-    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+    if status.st_uid != os.geteuid():
+        raise Refusal(
+            f"{path}: it belongs to another user; generated code is executed, so set "
+            "AUBERGE_CACHE_DIR to a folder of yours"
+        )
+    if status.st_mode & 0o022:
         raise Refusal(
             f"{path}: others may write there; generated code is executed, so it must be a "
             "folder of yours alone (chmod 700)"
         )
+    if status.st_mode & 0o055:  # others may only look: nothing was lost
+        with suppress(OSError):
+            os.chmod(path, 0o700)
     return path
 
 
@@ -105,6 +115,8 @@ def read_ours(path: str) -> bytes | None:
         ours = status.st_uid == os.geteuid() and not status.st_mode & 0o022
         if not ours or not stat.S_ISREG(status.st_mode):
             return None
+        with suppress(OSError):
+            os.utime(fd)  # when it was used last
         with open(fd, "rb", closefd=False) as file:
             return file.read()
     finally:
@@ -114,7 +126,7 @@ def read_ours(path: str) -> bytes | None:
 def load() -> Entry:
     """The native interpreter for this host: from the cache, or built now by a compiler process."""
     ours = key()
-    path = os.path.join(folder(), f"interpreter-{ours}")
+    path = os.path.join(folder(), f"{INTERPRETER}-{ours}")
     data = read_ours(path)
     entry = unpack(data, ours) if data is not None else None
     return entry if entry is not None else _build(path, ours)
@@ -141,6 +153,7 @@ def _build(path: str, key: str) -> Entry:
             "use --engine reference, or report this"
         )
     keep(path, done.stdout)
+    tidy(os.path.dirname(path), key)
     return entry
 
 
@@ -157,4 +170,5 @@ def keep(path: str, data: bytes) -> None:
             file.write(data)
         os.rename(beside, path)
     except OSError:
-        os.unlink(beside)
+        with suppress(OSError):  # someone else has tidied up
+            os.unlink(beside)

@@ -100,12 +100,13 @@ class _Translator(_Interpreter):
 
     def __init__(self) -> None:
         from auberge.engine import cache
+        from auberge.engine.code_folder import REGIONS
         from auberge.engine.region_file import RegionFile
         from auberge.engine.translator import Translations
         from auberge.engine.workshop import Workshop
 
         super().__init__()
-        file = RegionFile(os.path.join(cache.folder(), f"regions-{cache.key()}"))
+        file = RegionFile(os.path.join(cache.folder(), f"{REGIONS}-{cache.key()}"))
         self.translations = Translations(Workshop(), file)
         self.translations.workshop.left = self.translations.left
 

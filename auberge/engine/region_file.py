@@ -18,6 +18,8 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
+from auberge.engine.code_folder import tidy
+
 # magic, digest, entry, instructions, level, neighbours, size of the code, length, check
 HEADER = struct.Struct("<4s16sHHHHIII")
 NEIGHBOUR = "<%dH"
@@ -93,7 +95,7 @@ class RegionFile:
         self.index: dict[bytes, dict[int, Kept]] = {}  # of what `regions` did not tell of yet
         self.used: set[tuple[bytes, int]] = set()  # by this process: told of, or compiled
         self.is_damaged = False
-        self._keeps = True
+        self._keeps, self._has_tidied = True, False
         self._present: dict[tuple[bytes, int], int] = {}  # at which level
         self._end = 0  # of what was looked at
         self._file = self._open()
@@ -186,10 +188,18 @@ class RegionFile:
                     os.write(self._file, record)
                     self._end += len(record)
                     self._present[digest, entry] = level
+                    self._tidy()
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
         except OSError:
             return
+
+    def _tidy(self) -> None:
+        """Once, for those who compile: nobody else adds to the folder."""
+        if not self._has_tidied:
+            self._has_tidied = True
+            where, name = os.path.split(self.path)
+            tidy(where, name.partition("-")[2])
 
     def _lock(self) -> bool:
         """Lock out other writers of the file of our name, which may have been replaced since.
@@ -269,6 +279,21 @@ def worth_keeping(data: bytes, used: Collection[tuple[bytes, int]], room: int) -
 
 def _is(record: Record, used: Collection[tuple[bytes, int]]) -> bool:
     return (record.digest, record.kept.entry) in used
+
+
+def count_regions(path: str) -> int:
+    """How many a file holds; 0, if it is no file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return 0
+        with open(fd, "rb", closefd=False) as file:
+            return sum(1 for _ in records(file.read()))
+    finally:
+        os.close(fd)
 
 
 def check(digest: bytes, entry: int, instructions: int, level: int, data: bytes) -> int:

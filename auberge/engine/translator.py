@@ -25,6 +25,7 @@ from auberge.memory.arena import Arena
 from auberge.memory.ram import PAGE, Ram
 
 ARENA = 64 << 20  # bytes of translated code
+REST = 10.0  # seconds at least that an arena serves, also if what is hot never fits into one
 HEAT = 3  # samples at one place that make it hot
 AGAIN = 40  # samples in a region that make it worth better code
 MOST_PAGES = 2048  # of code that is sampled, of which a copy is kept
@@ -55,7 +56,7 @@ class Translations:
     ) -> None:
         self.workshop, self.file, self.least, self.waits = workshop, file, heat, waits
         self.again = heat * AGAIN // HEAT
-        self.arena = Arena(ARENA)
+        self.arena, self.began, self.rest = Arena(ARENA), time.monotonic(), REST
         self.known: dict[bytes, dict[int, int]] = {}  # digest of a page -> entry -> address
         self.asked: dict[Order, int] = {}  # and at which level
         self.heat: dict[Order, int] = {}  # samples
@@ -111,14 +112,17 @@ class Translations:
         if len(self.near) < MOST_PLACES:
             for entry in region.neighbours:
                 order = Order(digest, entry)
-                if order not in self.asked:
+                is_one = 0 <= entry < PAGE and not entry & 1
+                if is_one and order not in self.asked:
                     self.near.setdefault(digest, set()).add(entry)
 
     def _place(self, code: bytes) -> int | None:
-        """Where the arena has it now; None, if the host has no memory for another arena."""
+        """Where the arena has it now; None, if it is full and another must wait, or cannot be."""
         try:
             return self.arena.add(code, ALIGN)
         except MemoryError:
+            if time.monotonic() - self.began < self.rest:
+                return None
             try:
                 self._begin_anew()
                 return self.arena.add(code, ALIGN)
@@ -127,10 +131,11 @@ class Translations:
 
     def _begin_anew(self) -> None:
         """Drop all regions: what is hot comes back, from the file or from the workshop."""
-        self.arena = Arena(self.arena.size)
+        self.arena, self.began = Arena(self.arena.size), time.monotonic()
         self.known, self.news = {}, []
         self.asked.clear()
         self._met.clear()
+        self.near.clear()
         self.dropped += 1
         if self.file is not None:
             self.file.look_again()

@@ -14,12 +14,13 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from auberge.engine.region_file import Region
+from auberge.engine.region_file import PAGE, Region
 
 if TYPE_CHECKING:
     import subprocess
 
 SIZE = 4  # bytes of a message's length
+LARGEST = 1 << 20  # bytes of a message
 AT_ONCE = 2  # requests that it has at a time: more would not be done sooner
 COMMAND = ("-m", "auberge.engine.compiler", "regions")  # for Python
 PATIENCE = 30.0  # seconds for one region, before the process is given up
@@ -129,17 +130,22 @@ class Workshop:
                 break
             while len(self._in) >= SIZE:
                 size = int.from_bytes(self._in[:SIZE], "little")
+                if size > LARGEST or not self.open:  # nobody asked for this
+                    self._give_up()
+                    return ready
                 if len(self._in) < SIZE + size:
                     break
                 try:
                     code, count, neighbours = marshal.loads(self._in[SIZE : SIZE + size])
+                    if not isinstance(code, bytes) or not isinstance(count, int):
+                        raise TypeError
+                    neighbours = tuple(n for n in neighbours if 0 <= n < PAGE)
                 except (ValueError, EOFError, TypeError):
                     self._give_up()
                     return ready
                 self._in = self._in[SIZE + size :]
                 (digest, entry), level = self.open.pop(0)
-                region = Region(entry, count, code, level, tuple(neighbours))
-                ready.append(Made(digest, region))
+                ready.append(Made(digest, Region(entry, count, code, level, neighbours)))
                 self._done_one()
         return ready
 

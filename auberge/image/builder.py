@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 from auberge.image import store
@@ -58,17 +59,12 @@ def build(
         with store.locked(image, lambda over: progress(WAIT, int(over), 1)) as lock:
             if not update and _is_current(image, recipe):
                 return image
-            sources = _locate(image, recipe, mirror, keyring, progress, lock)
+            sources = locate(name, arch, recipe.choose, mirror, keyring, progress, lock)
             if not (
                 _is_current(image, recipe)
                 and store.read_manifest(image)["packages"] == sources.entries
             ):
-                progress(FETCH, 0, 100)
-                sources.apt.fetch(
-                    sources.chosen.packages,
-                    lambda done, total: progress(FETCH, min(done, total - 1), total),
-                )
-                progress(FETCH, 100, 100)
+                fetch(sources, progress)
                 _make(image, recipe, sources, computer, progress)
             sources.apt.forget()
             return image
@@ -78,9 +74,10 @@ def build(
         raise Refusal(f"{where}: {what}; AUBERGE_CACHE_DIR may name another place") from error
 
 
-def _locate(
-    image: Image,
-    recipe: Recipe,
+def locate(
+    name: str,
+    arch: str,
+    choose: Callable[[Apt], Chosen],
     mirror: str | None,
     keyring: str | None,
     progress: Progress,
@@ -90,26 +87,41 @@ def _locate(
     failures: list[Refusal] = []
     for archive in archives(mirror, keyring):
         try:
-            return _locate_in(archive, image, recipe, progress, lock)
+            return _locate_in(archive, name, arch, choose, progress, lock)
         except Refusal as refusal:
             failures.append(refusal)
     raise failures[0]
 
 
 def _locate_in(
-    archive: Archive, image: Image, recipe: Recipe, progress: Progress, lock: int
+    archive: Archive,
+    name: str,
+    arch: str,
+    choose: Callable[[Apt], Chosen],
+    progress: Progress,
+    lock: int,
 ) -> Sources:
-    key = hashlib.sha256("\0".join((*archive, SUITE, image.name, image.arch)).encode()).hexdigest()
-    apt = Apt(archive, image.arch, os.path.join(store.cache_directory(), "apt", key[:16]), lock)
+    key = hashlib.sha256("\0".join((*archive, SUITE, name, arch)).encode()).hexdigest()
+    apt = Apt(archive, arch, os.path.join(store.cache_directory(), "apt", key[:16]), lock)
     progress(INDEX, 0, 100)
     apt.update(lambda done, total: progress(INDEX, min(done, total - 1), total))
-    chosen = recipe.choose(apt)
+    chosen = choose(apt)
     progress(INDEX, 100, 100)
     entries = [
         PackageEntry(name=package.name, version=package.version, sha256=package.sha256)
         for package in chosen.packages
     ]
     return Sources(apt, chosen, entries)
+
+
+def fetch(sources: Sources, progress: Progress) -> None:
+    """Fetch what was chosen, or the rest of it."""
+    progress(FETCH, 0, 100)
+    sources.apt.fetch(
+        sources.chosen.packages,
+        lambda done, total: progress(FETCH, min(done, total - 1), total),
+    )
+    progress(FETCH, 100, 100)
 
 
 def _make(

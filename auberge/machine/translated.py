@@ -5,12 +5,12 @@ OF_A_HART = ("regions_installed", "slices", "slices_in_regions")
 EXITS = "exits_"  # what begins the names of causes why regions were left; of each hart
 CAUSES = {
     "budget": "the slice ended",
-    "attention": "called by a timer or thread",
+    "attention": "called by timer or thread",
     "trap": "a trap",
     "device": "a device",
     "fetch": "code not in the TLB",
     "mode": "other floating-point mode",
-    "reference": "left to the reference",
+    "reference": "for the reference engine",
 }
 
 

@@ -7,6 +7,7 @@ import pytest
 import auberge
 from auberge.isa.assembler import assemble
 from auberge.isa.riscv.rv64 import rv64
+from tests.engine.eager import ENGINES
 from tests.machine.debug.client import Client, Running
 from tests.machine.debug.guest import AT, BUILT, machine
 from tests.machine.elves import BASE, elf
@@ -17,7 +18,7 @@ AFTER_CALL = LOOP + 24  # where `function` returns to
 NOP = (0x13).to_bytes(4, "little")
 
 
-@pytest.fixture(params=["reference", "interpreter"])
+@pytest.fixture(params=ENGINES)
 def guest(tmp_path, request):
     with machine(tmp_path, engine=request.param) as made:
         yield made
@@ -160,7 +161,7 @@ def test_a_hook_sees_its_own_hart_only(tmp_path):
         }
 
 
-@pytest.mark.parametrize("engine", ["reference", "interpreter"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_several_harts_call_it_one_at_a_time(tmp_path, engine):
     with machine(tmp_path, cpus=4, engine=engine) as guest:
         inside, seen = [], {n: [] for n in range(4)}

@@ -7,6 +7,7 @@ import pytest
 import auberge
 from auberge.isa.assembler import assemble
 from auberge.isa.riscv.rv64 import rv64
+from tests.engine.eager import ENGINES
 from tests.machine.debug.client import Running
 from tests.machine.debug.guest import AT, BUILT, machine
 from tests.machine.elves import BASE, elf
@@ -18,7 +19,7 @@ END = BASE + (4 << 20)
 RUNS = "the machine runs; look at it in `with machine.stopped():`"
 
 
-@pytest.fixture(params=["reference", "interpreter"])
+@pytest.fixture(params=ENGINES)
 def guest(tmp_path, request):
     with machine(tmp_path, engine=request.param) as made:
         yield made

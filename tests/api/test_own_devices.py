@@ -5,6 +5,7 @@ import pytest
 import auberge
 from auberge.isa.assembler import assemble
 from auberge.isa.riscv.rv64 import rv64
+from tests.engine.eager import ENGINES
 from tests.machine.elves import BASE, elf
 
 pytestmark = pytest.mark.timeout(60)
@@ -63,7 +64,7 @@ def machine(tmp_path, devices, text=GUEST, **options):
     return auberge.Machine.virt(kernel, devices=devices, **options)
 
 
-@pytest.mark.parametrize("engine", ["reference", "interpreter"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_the_guest_uses_it(tmp_path, engine):
     made = []
 

@@ -148,6 +148,21 @@ def test_stats_go_to_stderr(tmp_path):
 
 
 @pytest.mark.slow
+def test_stats_of_the_translator(tmp_path):
+    loop = "li t0, 10000000\n1: addi t0, t0, -1\nbnez t0, 1b\n"
+    kernel = write_elf(tmp_path / "k", loop + hello())
+    done = boot("--kernel", kernel, "--stats", "--engine", "translator")
+    assert (done.returncode, done.stdout) == (0, b"hello\n")
+    shown = {line[:32].rstrip(): line[32:].strip() for line in done.stderr.decode().splitlines()}
+    assert list(shown)[5:15] == [
+        "slices", "slices in regions (sampled)", "regions compiled", "regions from the cache",
+        "cache hits", "regions installed", "instructions of regions", "bytes of regions",
+        "compiler CPU", "compiler wall",
+    ]  # fmt: skip
+    assert int(shown["slices"].replace(",", "")) > 100
+
+
+@pytest.mark.slow
 def test_icount_makes_runs_repeat(tmp_path):
     text = "rdtime a0; li a1, 0x10000000; sb a0, 0(a1);" + hello()
     kernel = write_elf(tmp_path / "k", text)

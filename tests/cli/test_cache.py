@@ -1,46 +1,89 @@
 """`auberge cache`: what generated code takes up, and its removal."""
 
 import json
+import os
+import time
 
 import pytest
 
 from auberge.cli.main import main
+from auberge.engine.cache import key
+from auberge.engine.region_file import RegionFile
+
+USED = 1_700_000_000
+WHEN = time.strftime("%Y-%m-%d %H:%M", time.localtime(USED))
 
 
 @pytest.fixture
-def entry(cache):
-    """A folder of generated code with one entry of 1000 bytes."""
-    folder = cache / "code"
-    folder.mkdir(parents=True, mode=0o700)
-    (folder / "interpreter-x").write_bytes(bytes(1000))
-    return folder / "interpreter-x"
+def folder(cache):
+    """A folder of generated code with some entries, the later ones used longer ago."""
+    where = cache / "code"
+    where.mkdir(parents=True, mode=0o700)
+    regions = RegionFile(str(where / f"regions-{key()}"))
+    for entry in (0, 2, 4):
+        regions.keep(b"d" * 16, entry, 1, bytes(164))
+    for name, size in (("interpreter-x", 1000), ("stub-x", 255), ("tmpabc", 10)):
+        (where / name).write_bytes(bytes(size))
+    (where / "folder").mkdir()
+    for age, name in enumerate([f"regions-{key()}", "interpreter-x", "stub-x", "tmpabc"]):
+        os.utime(where / name, (USED, USED - age / 8))
+    return where
 
 
-def test_it_lists(capsys, entry):
+def test_it_lists(capsys, folder):
     assert main(["cache"]) == 0
-    text = f"      1000 interpreter-x\n      1000 bytes in {entry.parent}\n"
-    assert capsys.readouterr() == (text, "")
+    assert capsys.readouterr().out.splitlines() == [
+        f"       600 translations this   {WHEN}        3 regions  regions-{key()}",
+        f"      1000 interpreter  other  {WHEN}                   interpreter-x",
+        f"       255 stub         -      {WHEN}                   stub-x",
+        f"        10 unfinished   -      {WHEN}                   tmpabc",
+        f"      1865 bytes in {folder}",
+    ]
 
 
-def test_it_lists_as_json(capsys, entry):
+def test_it_lists_as_json(capsys, folder):
     assert main(["cache", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {
-        "folder": str(entry.parent),
-        "entries": {"interpreter-x": 1000},
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["folder"], shown["bytes"]) == (str(folder), 1865)
+    assert list(shown["entries"]) == [f"regions-{key()}", "interpreter-x", "stub-x", "tmpabc"]
+    assert shown["entries"][f"regions-{key()}"] == {
+        "kind": "translations",
+        "bytes": 600,
+        "used": USED,
+        "version": "this",
+        "regions": 3,
+    }
+    assert shown["entries"]["interpreter-x"] == {
+        "kind": "interpreter",
         "bytes": 1000,
+        "used": USED - 1,
+        "version": "other",
     }
 
 
-def test_it_clears(capsys, entry):
+def test_looking_is_no_use(capsys, folder):
+    assert main(["cache"]) == main(["cache"]) == 0
+    assert os.stat(folder / f"regions-{key()}").st_mtime == USED
+
+
+def test_it_clears(capsys, folder):
     assert main(["cache", "clear"]) == 0
-    assert capsys.readouterr() == (f"      1000 freed in {entry.parent}\n", "")
-    assert not list(entry.parent.iterdir())
+    assert capsys.readouterr() == (f"      1865 freed in {folder}\n", "")
+    assert [path.name for path in folder.iterdir()] == ["folder"]
+    assert main(["cache"]) == 0
+    assert capsys.readouterr().out == f"         0 bytes in {folder}\n"
 
 
-def test_a_folder_that_others_may_write_is_refused(capsys, entry):
-    entry.parent.chmod(0o777)
+def test_a_pipe_in_it_holds_up_nobody(capsys, folder):
+    os.mkfifo(folder / "regions-pipe")
+    assert main(["cache"]) == 0
+    assert "0 regions  regions-pipe\n" in capsys.readouterr().out
+
+
+def test_a_folder_that_others_may_write_is_refused(capsys, folder):
+    folder.chmod(0o777)
     line = (
-        f"auberge: {entry.parent}: others may write there; generated code is executed, "
+        f"auberge: {folder}: others may write there; generated code is executed, "
         "so it must be a folder of yours alone (chmod 700)\n"
     )
     assert main(["cache"]) == 125

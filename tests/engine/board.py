@@ -13,7 +13,7 @@ from auberge.isa.assembler import assembly
 from auberge.isa.disassembler import disassemble
 from auberge.isa.riscv.rv64 import rv64
 from auberge.memory.ram import Ram
-from tests.engine import regions
+from tests.engine import eager, regions
 
 BASE, SIZE = 0x8000_0000, 1 << 20
 CODE, DATA, TABLES = BASE, BASE + 0x4_0000, BASE + 0x8_0000
@@ -21,7 +21,7 @@ DEVICE = 0x1000_0000
 PAGE = 4096
 XL = 2 << 34 | 2 << 32
 FS = 3 << 13
-ENGINES = ("reference", "interpreter", regions.NAME)
+ENGINES = ("reference", "interpreter", regions.NAME, eager.NAME)
 V, R, W, X, U, G, A, D = (1 << n for n in range(8))
 RWX = V | R | W | X | A | D
 SV39 = 8 << 60 | TABLES >> 12

@@ -51,7 +51,7 @@ ROOM = 4096  # bytes: for some regions of PROGRAM, not for all
 def works(file: RegionFile | None = None, workshop: Workshop | None = None) -> Translations:
     """Translations with little room."""
     made = Translations(workshop or Workshop(), file, heat=1, waits=True)
-    made.arena = Arena(ROOM)
+    made.arena, made.rest = Arena(ROOM), 0.0
     return made
 
 
@@ -67,7 +67,7 @@ def test_what_does_not_fit_is_translated_again() -> None:
     assert counted(two, "regions_dropped") >= 2
     assert counted(two, "region_bytes") <= ROOM
     assert counted(two, "regions") > PAGES
-    assert counted(two, "slices_in_regions") > 40
+    assert counted(two, "slices_in_regions") > 10
 
 
 def test_what_was_dropped_is_loaded_again(tmp_path: Path) -> None:
@@ -156,6 +156,19 @@ def test_a_host_without_memory_for_another(monkeypatch: pytest.MonkeyPatch) -> N
     assert one.exit() == two.exit() == Idle(None)
     assert one.hart.visible() == two.hart.visible()
     assert (shared.dropped, counted(two, "region_bytes") <= ROOM) == (0, True)
+
+
+def test_what_never_fits_does_not_drop_all_the_time() -> None:
+    """It is interpreted for a while; else each page that is met again would empty the arena."""
+    shared = works()
+    shared.rest = 1000.0
+    one, two = plain(PROGRAM), board(PROGRAM, shared)
+    assert one.exit() == two.exit() == Idle(None)
+    assert one.hart.visible() == two.hart.visible()
+    assert (shared.dropped, 0 < shared.regions < PAGES) == (0, True)
+    shared.began -= 1000.0
+    shared.add(b"d" * 16, Region(0, 1, bytes(ROOM // 2)))
+    assert (shared.dropped, set(shared.known)) == (1, {b"d" * 16})
 
 
 def test_a_region_that_fits_none() -> None:

@@ -110,6 +110,44 @@ def test_a_folder_that_others_may_write(cache: Path) -> None:
     )
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_folder_of_another_user(cache: Path) -> None:
+    path = folder()
+    os.chown(path, 12345, 12345)
+    with pytest.raises(Refusal) as refused:
+        folder()
+    assert str(refused.value) == (
+        f"{path}: it belongs to another user; generated code is executed, so set "
+        "AUBERGE_CACHE_DIR to a folder of yours"
+    )
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o711])
+def test_a_folder_that_others_may_read_is_made_private(cache: Path, mode: int) -> None:
+    path = folder()
+    os.chmod(path, mode)
+    assert folder() == path
+    assert os.stat(path).st_mode & 0o777 == 0o700
+
+
+def test_using_an_entry_is_noted_in_its_time(builds: list[str]) -> None:
+    path = stored()
+    os.utime(path, (0, 0))
+    assert load() == ENTRY
+    assert path.stat().st_mtime > 1_000_000_000
+
+
+def test_a_new_entry_has_the_folder_tidied(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = Path(folder()) / "tmpold"
+    old.write_bytes(b"half of it")
+    os.utime(old, (0, 0))
+    compiling(tmp_path, monkeypatch)
+    assert load() == ENTRY
+    assert [path.name for path in Path(folder()).iterdir()] == [f"interpreter-{key()}"]
+
+
 def test_a_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("AUBERGE_CACHE_DIR", str(tmp_path / "file"))

@@ -99,6 +99,8 @@ def test_counts_outlive_their_records(kind: Counting) -> None:
     assert b.engine.run(20_000) == Spent()
     assert entries(kind)[function] >= before[function] + 3000
     assert b.ram.read(CODE, 8) == code
+    kind.begin()
+    assert entries(kind) == {}
 
 
 def test_the_same_is_counted_again(tmp_path: Path) -> None:

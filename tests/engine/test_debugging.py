@@ -8,11 +8,11 @@ from auberge.engine.exits import LOADS, STORES, Breakpoint, MmioRead, Spent, Wat
 from auberge.isa.assembler import assemble
 from auberge.isa.riscv.rv64 import rv64
 from auberge.memory.ram import Ram
+from tests.engine.board import ENGINES
 from tests.engine.world import CODE, World, program
 
 RAM, DATA = 0x8000_0000, 0x8001_0000
-ENGINES = pytest.mark.parametrize("engine", ["reference", "interpreter"])
-pytestmark = ENGINES
+pytestmark = pytest.mark.parametrize("engine", ENGINES)
 A0, A1 = 10, 11
 
 

@@ -48,6 +48,23 @@ def test_one_that_others_may_write_is_not_used(tmp_path: Path) -> None:
     assert contents(tmp_path / "regions") == {}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_one_of_another_user_is_not_used(tmp_path: Path) -> None:
+    filled(tmp_path / "regions")
+    os.chown(tmp_path / "regions", 12345, 12345)
+    assert contents(tmp_path / "regions") == {}
+    size = (tmp_path / "regions").stat().st_size
+    filled(tmp_path / "regions")
+    assert (tmp_path / "regions").stat().st_size == size
+
+
+def test_using_one_is_noted_in_its_time(tmp_path: Path) -> None:
+    filled(tmp_path / "regions")
+    os.utime(tmp_path / "regions", (0, 0))
+    RegionFile(str(tmp_path / "regions"))
+    assert (tmp_path / "regions").stat().st_mtime > 1_000_000_000
+
+
 @pytest.mark.parametrize("what", ["folder", "pipe", "link"])
 def test_one_that_is_no_file_is_not_used(tmp_path: Path, what: str) -> None:
     path = tmp_path / "regions"
@@ -186,6 +203,9 @@ def test_damage_takes_nothing_else_with_it(tmp_path: Path) -> None:
     file.keep(PAGES[0], Region(8, 1, b"more"))
     rest = {place: code for place, code in CODE.items() if place != (PAGES[1], 6)}
     assert contents(tmp_path / "regions") == rest | {(PAGES[0], 8): b"more"}
+    again = RegionFile(str(tmp_path / "regions"))
+    assert [len(again.regions(digest)) for digest in PAGES] == [4, 2, 3, 3]
+    assert not again.is_damaged, "it was not kept, to be found damaged each time"
     assert [path.name for path in tmp_path.iterdir()] == ["regions"]
 
 

@@ -82,14 +82,38 @@ def test_one_that_hangs_is_given_up() -> None:
     assert process.returncode == -signal.SIGKILL
 
 
-def test_one_that_answers_nonsense_is_given_up() -> None:
-    answer = r"sys.stdout.buffer.write(b'\x08\0\0\0nonsense'); sys.stdout.flush()"
-    workshop = Workshop(script(answer))
+NONSENSE = {
+    "no message": "b'\\x08\\0\\0\\0nonsense'",
+    "too large": "b'\\xff\\xff\\xff\\x7f' + bytes(1 << 16)",
+    "no code": "message(('code', 1))",
+    "no number": "message((b'code', 'many'))",
+    "no pair": "message(7)",
+}
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_one_that_answers_nonsense_is_given_up(what: str) -> None:
+    message = "message = lambda v: len(m := marshal.dumps(v)).to_bytes(4, 'little') + m"
+    answer = f"import marshal; {message}; sys.stdout.buffer.write({NONSENSE[what]})"
+    workshop = Workshop(script(f"{answer}; sys.stdout.flush()"))
     workshop.order(order(0), (), PAGE)
     deadline = time.monotonic() + 10
     while workshop.open and time.monotonic() < deadline:
         assert workshop.done(wait=True) == []
     assert workshop.lost == 1
+
+
+def test_one_that_answers_more_than_was_asked_is_given_up() -> None:
+    twice = "m = marshal.dumps((b'', 0, [])); m = len(m).to_bytes(4, 'little') + m"
+    write = "sys.stdout.buffer.write(m + m); sys.stdout.flush()"
+    workshop = Workshop(script(f"import marshal; {twice}; {write}"))
+    workshop.order(order(0), (), PAGE)
+    done = []
+    deadline = time.monotonic() + 10
+    while workshop.open and time.monotonic() < deadline:
+        done += workshop.done(wait=True)
+    assert done == [Made(b"d" * 16, Region(0, 0, b""))]
+    assert workshop.process is None
 
 
 def test_one_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:

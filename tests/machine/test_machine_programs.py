@@ -6,11 +6,12 @@ import auberge
 from auberge.isa.assembler import assembly
 from auberge.isa.riscv.rv64 import rv64
 from auberge.machine.outcome import Faulted, PoweredOff, TimedOut
+from tests.engine.eager import ENGINES
 from tests.machine.elves import BASE, elf
 
 pytestmark = [
     pytest.mark.timeout(60),
-    pytest.mark.parametrize("engine", ["reference", "interpreter"]),
+    pytest.mark.parametrize("engine", ENGINES),
 ]
 
 

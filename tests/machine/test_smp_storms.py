@@ -13,11 +13,14 @@ import pytest
 import auberge
 from auberge.isa.assembler import assembly
 from auberge.isa.riscv.rv64 import rv64
+from tests.engine import eager
 from tests.machine import smp_programs
 from tests.machine.elves import elf
 
 KERNEL = 0x8020_0000
-TWO_AND_FOUR = [(2, "interpreter"), (2, "translator"), (4, "interpreter")]
+TWO_AND_FOUR = [
+    (2, "interpreter"), (2, "translator"), (4, "interpreter"), (2, eager.NAME), (4, eager.NAME),
+]  # fmt: skip
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120, method="thread")]
 
 
@@ -64,9 +67,11 @@ def paused_at_random(machine, seed):
     return pauses
 
 
+@pytest.mark.parametrize("engine", ["interpreter", "translator", eager.NAME])
 @pytest.mark.parametrize(("harts", "rounds"), [(2, 40_000), (4, 20_000), (8, 10_000)])
-def test_a_storm_of_calls(smp, harts, rounds):
-    machine = smp(smp_programs.STORM, harts, rounds, seed=harts)
+def test_a_storm_of_calls(smp, harts, rounds, engine):
+    rounds = rounds // 10 if engine == eager.NAME else rounds
+    machine = smp(smp_programs.STORM, harts, rounds, engine, seed=harts)
     assert machine.run(timeout=100) == auberge.PoweredOff(0)
 
 
@@ -75,9 +80,10 @@ def test_a_storm_on_the_reference(smp):
     assert machine.run(timeout=100) == auberge.PoweredOff(0)
 
 
+@pytest.mark.parametrize("engine", ["interpreter", "translator"])
 @pytest.mark.parametrize("harts", [2, 5])
-def test_a_storm_of_calls_and_pauses(smp, harts):
-    machine = smp(smp_programs.STORM, harts, 30_000 // harts, seed=harts)
+def test_a_storm_of_calls_and_pauses(smp, harts, engine):
+    machine = smp(smp_programs.STORM, harts, 30_000 // harts, engine, seed=harts)
     assert paused_at_random(machine, harts) > 10
 
 

@@ -5,6 +5,8 @@ what RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS of openat2(2) promise, on every ker
 """
 
 import os
+import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -68,8 +70,6 @@ def opened(path: str, where: str) -> Iterator[Beneath]:
 
 def open_file(path: str, parts: Sequence[str], where: str) -> int:
     """A regular file somewhere in a directory, to read; nothing else is opened."""
-    import stat
-
     with opened(path, where) as tree:
         parent = tree.directory(tuple(parts[:-1]))
         # a FIFO would be waited for
@@ -85,35 +85,59 @@ def open_file(path: str, parts: Sequence[str], where: str) -> int:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory and all that is in it, whatever modes a stranger gave to it.
-
-    What belongs to other users is removed only by root.
-    """
+    """Remove a directory and all that is in it, or a file, if it is there."""
     parent = os.open(os.path.dirname(path) or ".", OPEN)
     try:
-        _remove(parent, os.path.basename(path))
+        remove_at(parent, os.path.basename(path))
     finally:
         os.close(parent)
 
 
-def _remove(parent: int, name: str) -> None:
+def remove_at(parent: int, name: str) -> None:
+    """Remove what has a name in an open directory, whatever modes a stranger gave to it.
+
+    However deep a tree is, this needs two descriptors: what is in a directory of it is moved to the
+    top first. What belongs to other users is removed only by root.
+    """
+    if _unlinked(parent, name):
+        return
+    top = _opened(parent, name)
+    try:
+        # a name that the stranger could not guess
+        token = secrets.token_hex(8)
+        left = os.listdir(top)
+        moved = 0
+        while left:
+            entry = left.pop()
+            if _unlinked(top, entry):
+                continue
+            this = _opened(top, entry)
+            try:
+                for inner in os.listdir(this):
+                    if not _unlinked(this, inner):
+                        os.chmod(inner, 0o700, dir_fd=this)
+                        moved += 1
+                        left.append(f"{token}{moved}")
+                        os.rename(inner, left[-1], src_dir_fd=this, dst_dir_fd=top)
+            finally:
+                os.close(this)
+            os.rmdir(entry, dir_fd=top)
+    finally:
+        os.close(top)
+    os.rmdir(name, dir_fd=parent)
+
+
+def _unlinked(parent: int, name: str) -> bool:
+    """Remove what is no directory; whether it is gone."""
     try:
         os.unlink(name, dir_fd=parent)
-        return
     except FileNotFoundError:
-        return
+        return True
     except IsADirectoryError:
-        pass
-    directory = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        os.chmod(name, 0o700, dir_fd=parent)
-        this = os.open(name, directory, dir_fd=parent)
-        try:
-            for entry in os.listdir(this):
-                _remove(this, entry)
-        finally:
-            os.close(this)
-        os.rmdir(name, dir_fd=parent)
-    except FileNotFoundError:
-        # somebody else removes it too
-        return
+        return False
+    return True
+
+
+def _opened(parent: int, name: str) -> int:
+    os.chmod(name, 0o700, dir_fd=parent)
+    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)

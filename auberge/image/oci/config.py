@@ -76,9 +76,14 @@ def read_config(data: bytes, where: str) -> ImageConfig:
     )
 
 
-def write_config(config: ImageConfig, history: list[Json]) -> Json:
-    """The document that says the same; `history` has an element a layer."""
-    settings: dict[str, Json] = {
+def write_config(config: ImageConfig, event: Json, before: dict[str, Json]) -> Json:
+    """The document that says the same, and as another did what has no field here.
+
+    `event` joins its history.
+    """
+    old, history = before.get("config"), before.get("history")
+    settings: dict[str, Json] = dict(old) if isinstance(old, dict) else {}
+    settings |= {
         "User": config.user,
         "ExposedPorts": {f"{port.number}/{port.protocol}": {} for port in config.exposed_ports},
         "Env": list(config.env),
@@ -89,12 +94,12 @@ def write_config(config: ImageConfig, history: list[Json]) -> Json:
         "Labels": dict(config.labels),
         "StopSignal": config.stop_signal,
     }
-    document: dict[str, Json] = {
+    document: dict[str, Json] = before | {
         "architecture": config.arch,
         "os": "linux",
         "config": {name: value for name, value in settings.items() if value},
         "rootfs": {"type": "layers", "diff_ids": list(config.diff_ids)},
-        "history": history,
+        "history": [*(history if isinstance(history, list) else []), event],
     }
     for name, text in (
         ("variant", config.variant),

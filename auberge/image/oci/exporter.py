@@ -18,14 +18,14 @@ from auberge.image.oci.manifest import INDEX, MANIFEST, REF_NAME, descriptor_jso
 from auberge.image.oci.tar_writer import TarWriter
 from auberge.refusal import Refusal
 
-FORMATS = ("oci-archive", "oci-dir", "docker-archive")
-"""As podman calls them."""
-
 PIECE = 1 << 20
 
 
 def export_image(record: Record, path: str, form: str) -> None:
-    """Write an image to a file or folder, complete or not at all; `-` is standard output."""
+    """Write an image to a file or folder, complete or not at all; `-` is standard output.
+
+    The forms are `oci-archive`, `oci-dir` and `docker-archive`, as podman calls them.
+    """
     try:
         if form == "oci-dir":
             _write_folder(record, path)

@@ -84,7 +84,7 @@ class TarReader:
     def _understand(self, block: bytes, found: Overrides) -> Entry | Overrides:
         """A member, or what an extended header says of the next; ValueError if it is nonsense."""
         # "the simple sum of all bytes in the header", its own field taken as spaces
-        if number(block[148:156]) != sum(block) - sum(block[148:156]) + 8 * 32:
+        if checksum(block[148:156]) != sum(block) - sum(block[148:156]) + 8 * 32:
             raise ValueError("not a tar header")
         name, mode, uid, gid, size, mtime, _, flag, link, magic, version, *names = HEADER.unpack(
             block
@@ -198,6 +198,12 @@ def number(field: bytes) -> int:
     if digits.strip(b"01234567"):
         raise ValueError("not an octal number")
     return int(digits, 8) if digits else 0
+
+
+def checksum(field: bytes) -> int:
+    """What a header says its sum is; -1 if that is no number."""
+    digits = until_nul(field).strip(b" ")
+    return int(digits, 8) if digits and not digits.strip(b"01234567") else -1
 
 
 def time(field: bytes) -> int:

@@ -4,7 +4,7 @@ The same members give the same bytes.
 """
 
 from collections.abc import Iterable
-from typing import BinaryIO
+from typing import Protocol
 
 from auberge.image.oci.entry import DIRECTORY, FILE, XATTR, Entry, Extents
 from auberge.image.oci.pax import SECOND
@@ -14,10 +14,18 @@ LARGEST = {8: 0o7777777, 12: 0o77777777777}
 """What fits a field of so many bytes, NUL included."""
 
 
+class Sink(Protocol):
+    """What an archive is written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take all of these bytes."""
+        ...
+
+
 class TarWriter:
     """An archive that is being written."""
 
-    def __init__(self, out: BinaryIO) -> None:
+    def __init__(self, out: Sink) -> None:
         self._out = out
 
     def add(self, entry: Entry, data: Iterable[bytes] = ()) -> None:

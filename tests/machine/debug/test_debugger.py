@@ -8,13 +8,14 @@ from auberge.engine.exits import LOADS, STORES, Watch, Watchpoint
 from auberge.machine.debug.debugger import Debugger, Ended, Stopped, Unmapped
 from auberge.machine.debug.registers import ReadOnly
 from auberge.machine.outcome import Paused, PoweredOff, TimedOut
+from tests.engine.eager import ENGINES
 from tests.machine.debug.client import PATIENCE, Running
 from tests.machine.debug.guest import AT, BUILT, machine
 from tests.machine.elves import BASE
 
 pytestmark = [
     pytest.mark.timeout(60),
-    pytest.mark.parametrize("engine", ["reference", "interpreter"]),
+    pytest.mark.parametrize("engine", ENGINES),
 ]
 LOOP, STORE, FUNCTION, DATA = (AT[name] for name in ("loop", "store", "function", "data"))
 WORD = (1 << 64) - 1

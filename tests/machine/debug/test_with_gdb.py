@@ -8,6 +8,7 @@ import pytest
 import auberge
 from auberge.image import build
 from auberge.machine.outcome import Paused, PoweredOff, Printed
+from tests.engine.eager import ENGINES
 from tests.machine.debug.client import Running
 from tests.machine.debug.guest import AT, machine
 from tests.machine.elves import BASE
@@ -64,7 +65,7 @@ def debugged(tmp_path):
         each.close()
 
 
-@pytest.mark.parametrize("engine", ["reference", "interpreter"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_program_from_its_first_instruction_to_its_last(debugged, engine):
     it = debugged(engine=engine)
     answers = gdb(

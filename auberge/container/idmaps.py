@@ -1,0 +1,71 @@
+"""The id maps of a new user namespace, written from outside (user_namespaces(7))."""
+
+import os
+
+from auberge.container.config import IdMapping
+from auberge.container.light import Sequence
+from auberge.refusal import Refusal
+
+
+def write_maps(pid: int, uids: Sequence[IdMapping], gids: Sequence[IdMapping]) -> None:
+    """Map users and groups of the process's namespace; raises Refusal.
+
+    Root writes them; somebody else may write one line that maps himself, and has newuidmap(1) and
+    newgidmap(1) write what /etc/subuid and /etc/subgid grant.
+    """
+    if os.geteuid() == 0:
+        _write(pid, "uid_map", _lines(uids))
+        _write(pid, "gid_map", _lines(gids))
+        return
+    if _is_self(uids, os.geteuid()):
+        _write(pid, "uid_map", _lines(uids))
+    else:
+        _have_written("newuidmap", "/etc/subuid", pid, uids)
+    if _is_self(gids, os.getegid()):
+        # "deny" must be there before an unprivileged user writes gid_map
+        _write(pid, "setgroups", "deny")
+        _write(pid, "gid_map", _lines(gids))
+    else:
+        _have_written("newgidmap", "/etc/subgid", pid, gids)
+
+
+def _is_self(mappings: Sequence[IdMapping], number: int) -> bool:
+    return len(mappings) == 1 and mappings[0].size == 1 and mappings[0].host_id == number
+
+
+def _lines(mappings: Sequence[IdMapping]) -> str:
+    return "".join(f"{m.container_id} {m.host_id} {m.size}\n" for m in mappings)
+
+
+def _write(pid: int, name: str, text: str) -> None:
+    path = f"/proc/{pid}/{name}"
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        kind = "gidMappings" if name == "gid_map" else "uidMappings"
+        shown = " ".join(text.split())
+        raise Refusal(
+            f"config.json: $.linux.{kind}: {shown}: {why}; map ids that you may use"
+        ) from None
+
+
+def _have_written(program: str, granted: str, pid: int, mappings: Sequence[IdMapping]) -> None:
+    import subprocess
+
+    words = [str(n) for m in mappings for n in (m.container_id, m.host_id, m.size)]
+    try:
+        done = subprocess.run(
+            [program, str(pid), *words], capture_output=True, check=False, stdin=subprocess.DEVNULL
+        )
+    except FileNotFoundError:
+        raise Refusal(
+            f"{program}: not installed; install the package uidmap, or map your own id alone"
+        ) from None
+    if done.returncode:
+        said = " ".join(done.stderr.decode(errors="replace").split())
+        raise Refusal(f"{program}: {said}; see {granted}")

@@ -1,0 +1,85 @@
+"""One more process in a container that runs: `exec`."""
+
+import os
+
+from auberge.container import kernel as k
+from auberge.container import processes
+from auberge.container.carry import STREAMS, Child
+from auberge.container.cgroups_layout import read_layout
+from auberge.container.config import Namespace, Process
+from auberge.container.host import this_host
+from auberge.container.light import NamedTuple, Sequence
+from auberge.container.plan import Choices, plan_exec
+from auberge.container.runtime import Container, adjust, compiled_filter, owned
+from auberge.container.stage import CREATED, READY
+from auberge.refusal import Refusal
+
+
+class Entry(NamedTuple):
+    """How a process enters, beside what it is."""
+
+    streams: Sequence[int] = STREAMS
+    kept: int = 0
+    console: int | None = None
+    keyring: bool = True
+    ignore_paused: bool = False
+
+
+def enter(container: Container, process: Process, how: Entry) -> Child:
+    """Run a process in the container, as a child of ours; raises Refusal.
+
+    It enters the container's namespaces in a program of its own that shares no memory with us.
+    """
+    record = container.record()
+    status = container.status(record)
+    if status == "paused" and not how.ignore_paused:
+        raise Refusal(f"container {container.id}: it is paused; resume it first")
+    if status not in ("running", "created", "paused"):
+        raise Refusal(f"container {container.id}: it is {status}, not running; start it first")
+    config = container.config()
+    spaces = tuple(
+        Namespace(kind, path)
+        for kind in sorted({s.type for s in config.linux.namespaces})
+        if _is_foreign(path := f"/proc/{record.pid}/ns/{k.NAMESPACE_FILES[kind]}")
+    )
+    layout = read_layout()
+    choices = Choices(
+        container.id,
+        keyring=how.keyring,
+        own_streams=owned(how.streams),
+        filter=compiled_filter(config),
+    )
+    host = this_host(record.bundle, layout, {})
+    steps = plan_exec(process, spaces, host, choices, _sets_groups(record.pid)).operations
+    child = Child(steps, how.streams, how.kept, None, how.console)
+    try:
+        child.until(READY)
+        if not processes.is_alive(record.pid, record.start_time):
+            raise Refusal(f"container {container.id}: it has just ended; start it again")
+        container.cgroup(record).add(child.pid)
+        adjust(child.pid, process)
+        child.go()
+        child.until(CREATED)
+        child.go()
+        child.started()
+    except BaseException:
+        child.kill()
+        raise
+    return child
+
+
+def _is_foreign(path: str) -> bool:
+    """Whether we are not in that namespace: the kernel refuses to enter our own again."""
+    try:
+        theirs, ours = os.stat(path), os.stat(f"/proc/self/ns/{path.rpartition('/')[2]}")
+    except FileNotFoundError:
+        return False
+    return (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino)
+
+
+def _sets_groups(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/setgroups", encoding="ascii") as file:
+            return file.read().strip() != "deny"
+    except OSError:
+        return True

@@ -1,0 +1,92 @@
+"""The network of a container that `auberge run` makes: none, the host's, a bridge, or a user's."""
+
+import os
+
+from auberge.container.light import NamedTuple
+from auberge.container.network_bridge import UNLIMITED, Attachment, Bridge, Rates, attach, detach
+from auberge.container.network_user import UserNetwork, start, stop
+from auberge.machine.net.forward import Forward
+from auberge.refusal import Refusal
+
+MODES = ("none", "host", "bridge", "user")
+
+_RESOLVED = "/run/systemd/resolve/resolv.conf"
+"""Where systemd-resolved(8) has the servers that it asks itself."""
+
+
+class Connection(NamedTuple):
+    """What a container has been given; none and host are nothing to give."""
+
+    bridge: Attachment | None = None
+    user: UserNetwork | None = None
+
+    @property
+    def forwards(self) -> tuple[Forward, ...]:
+        """The ports, with those that were chosen for 0."""
+        if self.bridge is not None:
+            return self.bridge.lease.forwards
+        return self.user.forwards if self.user is not None else ()
+
+
+def connect(
+    mode: str,
+    container: str,
+    pid: int,
+    forwards: tuple[Forward, ...] = (),
+    rates: Rates = UNLIMITED,
+    bridge: Bridge | None = None,
+) -> Connection:
+    """Give a container, of whose network namespace `pid` is the first process, its network; in
+    `host` it has none of its own. Raises Refusal."""
+    if mode not in MODES:
+        raise Refusal(f"--net: {mode!r} is no network; write one of {', '.join(MODES)}")
+    if forwards and mode in ("none", "host"):
+        raise Refusal(
+            f"ports: {forwards[0]}: with --net {mode} no port is forwarded; "
+            "use --net user or bridge, or leave it out"
+        )
+    if rates != UNLIMITED and mode != "bridge":
+        raise Refusal(f"rates: with --net {mode} they cannot be limited; use --net bridge")
+    if mode == "bridge":
+        return Connection(bridge=attach(bridge or Bridge(), container, pid, forwards, rates))
+    if mode == "user":
+        return Connection(user=start(user_folder(), container, pid, forwards))
+    return Connection()
+
+
+def disconnect(connection: Connection) -> None:
+    """Take it back; can be said twice."""
+    if connection.bridge is not None:
+        detach(connection.bridge)
+    if connection.user is not None:
+        stop(connection.user)
+
+
+def user_folder() -> str:
+    """Where this user's networks are kept."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/auberge-{os.geteuid()}"
+    return os.path.join(runtime, "auberge", "network")
+
+
+def resolv_conf(path: str = "/etc/resolv.conf", resolved: str = _RESOLVED) -> str:
+    """What a container's /etc/resolv.conf has to say (resolv.conf(5)): the host's servers, but for
+    those on its loopback, which a container cannot reach."""
+    text = _without_loopback(path)
+    if "nameserver" not in text:
+        text = _without_loopback(resolved) or text
+    return text
+
+
+def _without_loopback(path: str) -> str:
+    try:
+        with open(path) as file:
+            lines = file.read().splitlines(keepends=True)
+    except OSError:
+        return ""
+    return "".join(line for line in lines if not _is_on_loopback(line.split()))
+
+
+def _is_on_loopback(words: list[str]) -> bool:
+    return words[:1] == ["nameserver"] and words[1:2] != [] and (
+        words[1].startswith("127.") or words[1] == "::1"
+    )  # fmt: skip

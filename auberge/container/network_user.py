@@ -1,0 +1,282 @@
+"""A network without root: passt's pasta(1), or slirp4netns(1), between a namespace and our sockets.
+
+Each container has a process of it. What belongs to whom is in a folder, one file for a container:
+
+    FOLDER/NAME     pasta 4711 123456       the program, its process, and when that was started
+                    container 4700 123400   the same of the container's first process
+
+When a container's first process is gone, whoever looks next ends the other one (`collect`). Times
+are those of proc_pid_stat(5), so a process that has got the number later is not taken for it.
+"""
+
+import os
+import signal
+import socket
+import time
+from select import POLLIN, poll
+
+from auberge.container.light import NamedTuple, Sequence
+from auberge.container.network_ports import free_port
+from auberge.machine.net.forward import Forward
+from auberge.refusal import Refusal
+
+INSIDE = "eth0"
+PATIENCE = 5.0
+"""Seconds in which such a program has started, or ended."""
+
+_STARTED = 21  # field of /proc/PID/stat, counted from 0
+
+
+class Running(NamedTuple):
+    """A process that cannot be mistaken for a later one with its number."""
+
+    pid: int
+    started: int
+
+
+class UserNetwork(NamedTuple):
+    """A container's network: all it takes to end it."""
+
+    folder: str
+    container: str
+    program: str
+    helper: Running
+    first: Running
+    forwards: tuple[Forward, ...] = ()
+
+
+def find_program(user_namespace: bool, search: Sequence[str] | None = None) -> tuple[str, str]:
+    """Which of them to use, and its path: `pasta` rather than `slirp4netns`, but for a container
+    without a user namespace of its own: pasta gives its rights up before it could join that one.
+    Raises Refusal with the names of the packages."""
+    for name in ("pasta", "slirp4netns") if user_namespace else ("slirp4netns",):
+        for folder in os.get_exec_path() if search is None else search:
+            path = os.path.join(folder, name)
+            if os.access(path, os.X_OK) and os.path.isfile(path):
+                return name, path
+    if user_namespace:
+        raise Refusal(
+            "network: neither pasta nor slirp4netns is installed; install the package passt, or "
+            "use --net none or host"
+        )
+    raise Refusal(
+        "network: slirp4netns is not installed, which a container without a user namespace needs; "
+        "install the package slirp4netns, or use --net bridge"
+    )
+
+
+def start(
+    folder: str,
+    container: str,
+    pid: int,
+    forwards: Sequence[Forward] = (),
+    search: Sequence[str] | None = None,
+) -> UserNetwork:
+    """Connect the namespaces of `pid`, which this user owns; raises Refusal."""
+    collect(folder)
+    first = running(pid)
+    if first is None:
+        raise Refusal(f"network: process {pid} is gone; start the container again")
+    here, there = (os.stat(f"/proc/{who}/ns/user").st_ino for who in ("self", pid))
+    name, path = find_program(here != there, search)
+    if "/" in container or container.startswith("."):
+        raise Refusal(f"network: {container!r} is no name of a container; rename it")
+    chosen = tuple(free_port(forward) for forward in forwards)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    launch = _pasta if name == "pasta" else _slirp4netns
+    helper = launch(path, folder, container, pid, chosen)
+    network = UserNetwork(folder, container, name, helper, first, chosen)
+    with open(f"{folder}/{container}", "w") as file:
+        file.write(f"{name} {helper.pid} {helper.started}\ncontainer {pid} {first.started}\n")
+    return network
+
+
+def stop(network: UserNetwork) -> None:
+    """End it; nothing to do if it has ended."""
+    _end(network.helper)
+    _forget(network.folder, network.container)
+
+
+def collect(folder: str) -> list[str]:
+    """End the networks of containers that have ended; their names."""
+    ended: list[str] = []
+    try:
+        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except FileNotFoundError:
+        return ended
+    for name in names:
+        try:
+            with open(f"{folder}/{name}") as file:
+                helper, first = (
+                    Running(int(words[1]), int(words[2])) for words in map(str.split, file)
+                )
+        except (OSError, ValueError, IndexError):
+            continue  # none of ours
+        if running(first.pid) != first or running(helper.pid) != helper:
+            _end(helper)
+            _forget(folder, name)
+            ended.append(name)
+    return ended
+
+
+def running(pid: int) -> Running | None:
+    """The process with that number, unless it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else Running(pid, int(fields[_STARTED - 2]))
+
+
+def _end(process: Running) -> None:
+    if running(process.pid) != process:
+        return
+    try:
+        watch = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if running(process.pid) == process:  # and not another since
+            signal.pidfd_send_signal(watch, signal.SIGKILL)
+            ended = poll()
+            ended.register(watch, POLLIN)
+            ended.poll(PATIENCE * 1000)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(watch)
+    try:
+        os.waitpid(process.pid, 0)
+    except ChildProcessError:
+        pass  # its parent is init
+
+
+def _forget(folder: str, container: str) -> None:
+    for name in (container, f".{container}.pid", f".{container}.sock"):
+        try:
+            os.unlink(f"{folder}/{name}")
+        except FileNotFoundError:
+            pass
+
+
+# -- pasta ----------------------------------------------------------------------------------------
+
+
+def _pasta(
+    path: str, folder: str, container: str, pid: int, forwards: tuple[Forward, ...]
+) -> Running:
+    """It goes into the background by itself when all is ready. Ports of the host's loopback are not
+    led into the container (-T, -U), nor is the gateway the host (--no-map-gw)."""
+    import subprocess
+
+    pid_file = f"{folder}/.{container}.pid"
+    ports: list[str] = []
+    for option, udp in (("-t", False), ("-u", True)):
+        mine = [f"{f.address}/{f.host}:{f.guest}" for f in forwards if f.udp == udp] or ["none"]
+        ports += [word for port in mine for word in (option, port)]
+    # Root's pasta would become nobody before it opens the namespaces, which nobody may.
+    as_root = ["--runas", "0:0"] if os.geteuid() == 0 else []
+    command = [
+        path, "--config-net", "--quiet", "--no-map-gw", "-T", "none", "-U", "none", *ports,
+        "--ns-ifname", INSIDE, "--pid", pid_file, *as_root, str(pid),
+    ]  # fmt: skip
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    helper = None
+    if done.returncode == 0:
+        with open(pid_file) as file:
+            helper = running(int(file.read()))
+    if helper is None:
+        raise Refusal(_failed(path, done.stderr))
+    return helper
+
+
+def _failed(path: str, said: str) -> str:
+    lines = [line for line in said.splitlines() if line and "syslog" not in line]
+    why = lines[-1].strip().rstrip(".") if lines else "no word of why"
+    return f"{path}: it does not start: {why}; look at /dev/net/tun, or use --net none or host"
+
+
+# -- slirp4netns ----------------------------------------------------------------------------------
+
+
+def _slirp4netns(
+    path: str, folder: str, container: str, pid: int, forwards: tuple[Forward, ...]
+) -> Running:
+    """It says on a descriptor that it is ready, and takes forwards through a socket."""
+    import subprocess
+
+    control = f"{folder}/.{container}.sock"
+    ready, ready_inside = os.pipe()
+    try:
+        command = [
+            path, "--configure", "--mtu=65520", "--disable-host-loopback",
+            f"--ready-fd={ready_inside}", f"--api-socket={control}", str(pid), INSIDE,
+        ]  # fmt: skip
+        with open(f"{folder}/.{container}.pid", "w+") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                pass_fds=[ready_inside],
+                start_new_session=True,
+            )
+            os.close(ready_inside)
+            ready_inside = -1
+            if os.read(ready, 1) != b"1":
+                process.wait()
+                log.seek(0)
+                raise Refusal(_failed(path, log.read()))
+    finally:
+        os.close(ready)
+        if ready_inside >= 0:
+            os.close(ready_inside)
+    helper = running(process.pid)
+    process.returncode = 0  # it is not waited for here: it outlives this object
+    if helper is None:
+        raise Refusal(_failed(path, ""))
+    try:
+        for forward in forwards:
+            _forward(control, forward)
+    except BaseException:
+        _end(helper)
+        _forget(folder, container)
+        raise
+    return helper
+
+
+def _forward(control: str, forward: Forward) -> None:
+    """add_hostfwd of slirp4netns(1), "API SOCKET"."""
+    import json
+
+    arguments = {
+        "proto": "udp" if forward.udp else "tcp",
+        "host_addr": forward.address,
+        "host_port": forward.host,
+        "guest_port": forward.guest,
+    }
+    deadline = time.monotonic() + PATIENCE
+    with socket.socket(socket.AF_UNIX) as api:
+        api.settimeout(PATIENCE)
+        while True:
+            try:
+                api.connect(control)
+                break
+            except (FileNotFoundError, ConnectionRefusedError):
+                if time.monotonic() > deadline:
+                    raise Refusal(f"{control}: no answer; use the package passt") from None
+                time.sleep(0.001)
+        api.sendall(json.dumps({"execute": "add_hostfwd", "arguments": arguments}).encode())
+        api.shutdown(socket.SHUT_WR)
+        answer = json.loads(api.recv(4096) or b"{}")
+    if "return" not in answer:
+        raise Refusal(f"ports: {forward}: slirp4netns refuses it; choose another port of the host")

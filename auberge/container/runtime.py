@@ -1,0 +1,402 @@
+"""The life of a container (runtime.md, "Lifecycle"): create, start, kill, delete.
+
+The order of what is done to the host is the order of the lines here. Each step that leaves
+something behind is recorded first, so that `delete` finds it, whenever this process is killed.
+"""
+
+import os
+import time
+
+from auberge.container import processes
+from auberge.container.carry import STREAMS, Child
+from auberge.container.cgroups import Cgroup
+from auberge.container.cgroups_layout import Layout, Node, read_layout
+from auberge.container.clauses import RLIMITS
+from auberge.container.config import Config, Process
+from auberge.container.config_file import load, parse
+from auberge.container.config_rules import check
+from auberge.container.host import this_host
+from auberge.container.light import NamedTuple, Sequence, write_json
+from auberge.container.mounts import MountOverlay
+from auberge.container.plan import Choices, Plan, plan
+from auberge.container.record import CgroupPlace, Folder, Record
+from auberge.container.stage import CREATED, READY, SIGKILL
+from auberge.container.steps import Filter
+from auberge.refusal import Refusal
+
+PATIENCE = 10.0  # seconds for a killed process to be gone
+
+
+class Start(NamedTuple):
+    """How a container is started, beside what its bundle says."""
+
+    streams: Sequence[int] = STREAMS
+    kept: int = 0  # preserved descriptors, from 3 on
+    console: int | None = None  # a socket that is sent the terminal
+    pivot: bool = True
+    keyring: bool = True
+    waits: bool = False  # for `start`, instead of running at once
+    overlay: MountOverlay | None = None
+
+
+class Prepared(NamedTuple):
+    """A bundle that is understood: nothing has been done to the host yet."""
+
+    config: Config
+    bundle: str
+    plan: Plan
+    layout: Layout
+    nodes: tuple[Node, ...]
+
+
+def prepare(bundle: str, name: str, how: Start) -> Prepared:
+    """Read and check a bundle; raises Refusal."""
+    bundle = os.path.abspath(bundle)
+    config = load(os.path.join(bundle, "config.json"))
+    check(config)
+    return prepare_config(config, bundle, name, how)
+
+
+def prepare_config(config: Config, bundle: str, name: str, how: Start) -> Prepared:
+    """The same of a configuration that was checked."""
+    layout = read_layout()
+    nodes = layout.place(config.linux.cgroups_path, name)
+    places = {node.mount: node.path for node in nodes}
+    host = this_host(bundle, layout, places)
+    choices = Choices(
+        name, how.pivot, how.keyring, owned(how.streams), compiled_filter(config), how.overlay
+    )
+    return Prepared(config, bundle, plan(config, host, choices), layout, nodes)
+
+
+def compiled_filter(config: Config) -> Filter | None:
+    profile = config.linux.seccomp
+    if profile is None:
+        return None
+    from auberge.container.seccomp import compile_filter
+
+    made = compile_filter(profile, filter_folder())
+    if made.listener is not None:
+        raise Refusal(
+            "config.json: $.linux.seccomp: SCMP_ACT_NOTIFY is not supported; use another action"
+        )
+    return Filter(made.program, made.flags)
+
+
+def filter_folder() -> str:
+    """Where compiled filters are kept."""
+    from auberge.engine.cache import folder
+
+    return folder()
+
+
+def owned(streams: Sequence[int]) -> tuple[int, ...]:
+    """Which of the standard streams a user may be given: all but /dev/null."""
+    null = os.stat("/dev/null").st_rdev
+    found = []
+    for at, fd in enumerate(streams):
+        try:
+            if os.fstat(fd).st_rdev != null:
+                found.append(at)
+        except OSError:
+            pass
+    return tuple(found)
+
+
+class Container:
+    """A container of a folder of containers, by its name."""
+
+    def __init__(self, root: str, name: str) -> None:
+        self.folder = Folder(root, name)
+        self.id = name
+        self._reaped = False
+
+    # -- create ---------------------------------------------------------------------------------
+
+    def create(self, prepared: Prepared, how: Start) -> Child:
+        """Make the container; it waits for `start`, or runs, as `how` says. Raises Refusal, and
+        leaves nothing behind then."""
+        self.folder.create()
+        record = Record(
+            self.id, prepared.bundle, _now(), owner=os.geteuid(),
+            cgroups=tuple(CgroupPlace(*node) for node in prepared.nodes),
+            rootfs=prepared.config.root.path if prepared.config.root else "",
+            oci_version=prepared.config.oci_version, annotations=prepared.config.annotations,
+        )  # fmt: skip
+        child: Child | None = None
+        try:
+            self.folder.save(record)
+            self._keep_config(prepared.bundle)
+            child = self._make(prepared, how, record)
+        except BaseException:
+            if child is not None:
+                child.kill()
+            self.clear(record, prepared.config)
+            raise
+        return child
+
+    def _keep_config(self, bundle: str) -> None:
+        try:
+            with open(os.path.join(bundle, "config.json"), "rb") as file:
+                self.folder.write("config.json", file.read())
+        except FileNotFoundError:  # a container that has no bundle, made by a program
+            pass
+
+    def _make(self, prepared: Prepared, how: Start, record: Record) -> Child:
+        config = prepared.config
+        cgroup = Cgroup(prepared.nodes).create(needed_controllers(config))
+        record = record._replace(cgroups=tuple(CgroupPlace(*node) for node in cgroup.nodes))
+        fifo: int | None = None
+        if how.waits:
+            os.mkfifo(self.folder.fifo, 0o600)
+            fifo = os.open(self.folder.fifo, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            child = Child(prepared.plan.operations, how.streams, how.kept, fifo, how.console)
+        finally:
+            if fifo is not None:
+                os.close(fifo)
+        try:
+            child.until(READY)
+            pid = child.pid
+            record = record._replace(pid=pid, start_time=processes.start_time(pid))
+            self.folder.save(record)
+            if any(s.type == "user" and not s.path for s in config.linux.namespaces):
+                from auberge.container.idmaps import write_maps
+
+                write_maps(pid, config.linux.uid_mappings, config.linux.gid_mappings)
+            set_limits(cgroup, config, prepared.layout)
+            cgroup.add(pid)
+            if config.process is not None:
+                adjust(pid, config.process)
+            hooks = config.hooks
+            if hooks.prestart or hooks.create_runtime:
+                from auberge.container.hooks import run_hooks
+
+                state = self.state_text(record, "creating")
+                run_hooks("prestart", hooks.prestart, state)
+                run_hooks("createRuntime", hooks.create_runtime, state)
+            child.go(self._inner_state(config, record, "creating"))
+            child.until(CREATED)
+            record = record._replace(is_created=True)
+            self.folder.save(record)
+            child.go(self._inner_state(config, record, "created"))
+            if not how.waits:
+                child.started()
+                self._poststart(config, record)
+        except BaseException:
+            child.kill()
+            raise
+        return child
+
+    def _inner_state(self, config: Config, record: Record, status: str) -> bytes:
+        """For hooks inside: "the pid as seen by the container" (runtime.md, "State")."""
+        hooks = config.hooks
+        if not (hooks.create_container or hooks.start_container):
+            return b"{}"
+        with open(f"/proc/{record.pid}/status", encoding="utf-8", errors="replace") as file:
+            numbers = next((line for line in file if line.startswith("NSpid:")), "NSpid: 0")
+        inner = record._replace(pid=int(numbers.split()[-1]))
+        return self.state_text(inner, status)
+
+    # -- start ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Let a created container run its program; raises Refusal unless it is created."""
+        record = self.record()
+        status = self.status(record)
+        if status != "created":
+            raise Refusal(f"container {self.id}: it is {status}, not created; create it first")
+        try:
+            fd = os.open(self.folder.fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            raise Refusal(f"container {self.id}: its process has ended; delete it") from None
+        try:
+            os.unlink(self.folder.fifo)  # whoever unlinks it starts the container, once
+            os.write(fd, b"!")
+        except FileNotFoundError:
+            raise Refusal(f"container {self.id}: it was just started; see its state") from None
+        finally:
+            os.close(fd)
+        self._poststart(self.config(), record)
+
+    def _poststart(self, config: Config, record: Record) -> None:
+        if config.hooks.poststart:
+            from auberge.container.hooks import run_hooks
+
+            try:
+                run_hooks("poststart", config.hooks.poststart, self.state_text(record, "running"))
+            except Refusal:
+                processes.send(record.pid, record.start_time, SIGKILL)
+                raise
+
+    # -- state ----------------------------------------------------------------------------------
+
+    def record(self) -> Record:
+        """What is recorded; raises Refusal if there is no such container."""
+        return self.folder.load() or Record(self.id, "")
+
+    def config(self) -> Config:
+        """The configuration that it was made from."""
+        try:
+            with open(self.folder.config, "rb") as file:
+                return parse(file.read(), Config, "config.json")
+        except FileNotFoundError:
+            return Config("1.1.0")
+
+    def cgroup(self, record: Record) -> Cgroup:
+        """Its cgroups."""
+        return Cgroup([Node(*place) for place in record.cgroups])
+
+    def status(self, record: Record) -> str:
+        """creating, created, running, paused or stopped."""
+        if record.pid and not processes.is_alive(record.pid, record.start_time):
+            return "stopped"
+        if not record.is_created:
+            return "creating" if record.pid else "stopped"
+        if os.path.exists(self.folder.fifo):
+            return "created"
+        return "paused" if self.is_frozen(record) else "running"
+
+    def is_frozen(self, record: Record) -> bool:
+        """Whether its cgroup is frozen."""
+        try:
+            return self.cgroup(record).frozen
+        except (OSError, Refusal):
+            return False
+
+    def state(self) -> dict[str, object]:
+        """runtime.md, "State", with runc's additions."""
+        record = self.record()
+        status = self.status(record)
+        return state_of(record, status) | {
+            "rootfs": os.path.join(record.bundle, record.rootfs),
+            "created": record.created,
+            "owner": "",
+        }
+
+    def state_text(self, record: Record, status: str) -> bytes:
+        """What a hook reads."""
+        return write_json(state_of(record, status)).encode()
+
+    # -- kill and delete ------------------------------------------------------------------------
+
+    def kill(self, number: int, everyone: bool = False) -> None:
+        """Send a signal to its first process, or to all; raises Refusal if it has ended."""
+        record = self.record()
+        if everyone:
+            self.cgroup(record).kill(number)
+            return
+        if self.status(record) == "stopped" or not processes.send(
+            record.pid, record.start_time, number
+        ):
+            raise Refusal(f"container {self.id}: container not running; delete it")
+
+    def delete(self, force: bool = False) -> list[str]:
+        """Remove all that is left of it; with force, end it first. Answers with complaints."""
+        if not self.folder.exists():
+            if force:
+                return []
+            raise Refusal(f"container {self.id}: container does not exist; see `auberge-oci list`")
+        try:
+            record = self.record()
+            config = self.config()
+        except Refusal:
+            if not force:
+                raise
+            record, config = Record(self.id, ""), Config("1.1.0")
+        status = self.status(record)
+        if status not in ("stopped", "created") and not force:
+            raise Refusal(f"container {self.id}: it is {status}; kill it first, or use --force")
+        if status != "stopped":
+            processes.send(record.pid, record.start_time, SIGKILL)
+        return self.clear(record, config)
+
+    def clear(self, record: Record, config: Config) -> list[str]:
+        """Kill what still runs, run the last hooks, and remove cgroups and folder."""
+        cgroup = self.cgroup(record)
+        if cgroup.nodes:
+            cgroup.kill()
+        if record.pid and not self._reaped:
+            processes.wait_gone(record.pid, record.start_time, PATIENCE)
+        if cgroup.nodes:
+            cgroup.delete()
+        complaints: list[str] = []
+        if config.hooks.poststop:
+            from auberge.container.hooks import run_all_hooks
+
+            state = self.state_text(record, "stopped")
+            complaints = run_all_hooks(config.hooks.poststop, state)
+        self.folder.remove()
+        return complaints
+
+
+def state_of(record: Record, status: str) -> dict[str, object]:
+    """runtime.md, "State"."""
+    return {
+        "ociVersion": record.oci_version,
+        "id": record.id,
+        "status": status,
+        "pid": 0 if status == "stopped" else record.pid,
+        "bundle": record.bundle,
+        "annotations": record.annotations,
+    }
+
+
+def needed_controllers(config: Config) -> set[str]:
+    """Controllers without which the container would not be limited as it says."""
+    r = config.linux.resources
+    if r is None:
+        return set()
+    wanted = (
+        ("memory", r.memory), ("cpu", r.cpu), ("pids", r.pids), ("blkio", r.block_io),
+        ("hugetlb", r.hugepage_limits), ("net_cls", r.network), ("rdma", r.rdma),
+    )  # fmt: skip
+    return {name for name, value in wanted if value}
+
+
+def set_limits(cgroup: Cgroup, config: Config, layout: Layout) -> None:
+    """linux.resources."""
+    resources = config.linux.resources
+    if resources is None:
+        return
+    from auberge.container.cgroups_limits import limits
+
+    cgroup.apply(limits(resources, layout))
+    if resources.devices:
+        from auberge.container.cgroups_devices import confine, rules
+
+        confine(cgroup, rules(resources.devices))
+
+
+def adjust(pid: int, process: Process) -> None:
+    """What takes the runtime's privileges: a lower oom score, higher hard limits."""
+    if process.oom_score_adj is not None:
+        try:
+            with open(f"/proc/{pid}/oom_score_adj", "w", encoding="ascii") as file:
+                file.write(str(process.oom_score_adj))
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise Refusal(
+                f"config.json: $.process.oomScoreAdj: {process.oom_score_adj}: {why}; "
+                "only root may lower it"
+            ) from None
+    if process.rlimits and os.geteuid() == 0:
+        import resource
+
+        for limit in process.rlimits:
+            number = RLIMITS.index(limit.type.removeprefix("RLIMIT_"))
+            soft, hard = resource.prlimit(pid, number)
+            wanted = -1 if limit.hard >= 1 << 63 else limit.hard
+            if hard != -1 and (wanted == -1 or wanted > hard):
+                try:
+                    resource.prlimit(pid, number, (soft, wanted))
+                except (OSError, ValueError):
+                    raise Refusal(
+                        f"config.json: $.process.rlimits: {limit.type}: {limit.hard} is more than "
+                        f"may be had; write {hard} at most"
+                    ) from None
+
+
+def _now() -> str:
+    now = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{now % 1 * 1e9:09.0f}Z"

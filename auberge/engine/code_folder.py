@@ -1,0 +1,62 @@
+"""What is in the folder of generated code; and how it stays bounded, whatever versions come by.
+
+Each key (`cache.key`) has files of its own, and a key lasts no longer than the source it is made
+from. So those of other keys go, the one that was used longest ago first. Whoever has one open goes
+on with it, and nothing is wrong if two do this at once.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from contextlib import suppress
+from typing import NamedTuple
+
+INTERPRETER, REGIONS = "interpreter", "regions"  # what names begin with, before the key
+ROOM = 192 << 20  # bytes of files of other keys; with ours, all are 256 MiB at most
+HALF_DONE = 3600  # seconds after which a file without such a name was left behind by a crash
+
+
+class File(NamedTuple):
+    """A file: its kind and key, if it has a name as KIND-KEY; bytes, and when it was used last."""
+
+    name: str
+    kind: str
+    key: str
+    size: int
+    used: float
+
+
+def files(where: str) -> list[File]:
+    """The files of a folder, those first that were used last."""
+    found = []
+    for entry in os.scandir(where):
+        with suppress(FileNotFoundError):  # removed meanwhile
+            status = entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                continue
+            kind, _, key = entry.name.partition("-")
+            found.append(
+                File(entry.name, kind if key else "", key, status.st_size, status.st_mtime)
+            )
+    return sorted(found, key=lambda file: (-file.used, file.name))
+
+
+def tidy(where: str, ours: str, room: int = ROOM) -> None:
+    """Remove files of keys other than `ours` that are more than `room`; and what was left behind.
+
+    What cannot be removed stays.
+    """
+    now = time.time()
+    try:
+        found = files(where)
+    except OSError:
+        return
+    for file in found:
+        if file.key == ours:
+            continue
+        room -= file.size
+        if room < 0 or not file.kind and now - file.used > HALF_DONE:
+            with suppress(OSError):
+                os.unlink(os.path.join(where, file.name))

@@ -1,0 +1,303 @@
+"""Scenarios of container networks, each run as a program in a network namespace of its own.
+
+`unshare --net python network_world.py SCENARIO FOLDER` prints what was seen as JSON. The "host" is
+the namespace it starts in; "outside" is another one, at the other end of a cable.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+from auberge.container import network_bridge, network_leases, network_rules
+from auberge.container.network_bridge import Bridge, Rates, attach, collect, detach, remove
+from auberge.container.network_netlink import Netlink
+from auberge.machine.net.forward import parse_forward
+from auberge.refusal import Refusal
+
+CLONE_NEWNET = 0x4000_0000
+LIBC = ctypes.CDLL(None, use_errno=True)
+FOLDER = sys.argv[2]
+BRIDGE = Bridge("br", "10.90.0.0/24", FOLDER)
+HOST, OUTSIDE, METADATA = "198.51.100.1", "198.51.100.2", "169.254.169.254"
+
+
+def box() -> int:
+    """A process alone in a new network namespace."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        LIBC.prctl(1, signal.SIGKILL)
+        assert LIBC.unshare(CLONE_NEWNET) == 0
+        os.write(writing, b"x")
+        signal.pause()
+    os.read(reading, 1)
+    return pid
+
+
+def inside(pid: int, work: Callable[[], object]) -> str:
+    """What `work` says in that namespace."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        assert LIBC.setns(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY), CLONE_NEWNET) == 0
+        os.write(writing, str(work()).encode())
+        os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    return os.read(reading, 4096).decode()
+
+
+def serve(pid: int | None, port: int, work: Callable[[socket.socket], None]) -> int:
+    """A server in that namespace; its process."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        LIBC.prctl(1, signal.SIGKILL)
+        if pid is not None:
+            assert LIBC.setns(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY), CLONE_NEWNET) == 0
+        listener = socket.create_server(("0.0.0.0", port))
+        os.write(writing, b"x")
+        while True:
+            work(listener.accept()[0])
+    os.read(reading, 1)
+    return child
+
+
+def tell_peer(connection: socket.socket) -> None:
+    with connection:
+        connection.sendall(connection.getpeername()[0].encode())
+
+
+def ask(address: str, port: int, timeout: float = 3.0) -> str:
+    """Who we are to that server, or why there is no answer."""
+    try:
+        with socket.create_connection((address, port), timeout) as connection:
+            return connection.recv(100).decode()
+    except OSError as error:
+        return type(error).__name__
+
+
+def end(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def links() -> list[str]:
+    return sorted(name for _, name in socket.if_nameindex() if not name.startswith("ifb"))
+
+
+def wait_for_no_cable() -> None:
+    """The kernel removes a namespace, and with it the other end of a cable, by and by."""
+    for _ in range(500):
+        if not any(name.startswith("brv") for name in links()):
+            return
+        time.sleep(0.01)
+
+
+def world() -> int:
+    """The loopback, and an outside: its process."""
+    outside = box()
+    with Netlink() as netlink, Netlink(outside) as there:
+        netlink.change("lo")
+        netlink.add_pair("up0", "eth0", outside)
+        netlink.change("up0")
+        netlink.add_address("up0", HOST, 24)
+        there.change("lo")
+        there.change("eth0")
+        there.add_address("eth0", OUTSIDE, 24)
+        there.add_address("eth0", METADATA, 16)
+    return outside
+
+
+def reach() -> dict[str, object]:
+    """Who reaches whom, and as whom."""
+    outside = world()
+    with Netlink() as netlink:
+        netlink.add_address("up0", "169.254.1.1", 16)
+    one, two = box(), box()
+    mine = attach(BRIDGE, "one", one, (parse_forward("8080:80"), parse_forward("0.0.0.0:9090:80")))
+    other = attach(BRIDGE, "two", two)
+    serve(one, 80, tell_peer)
+    serve(outside, 80, tell_peer)
+    serve(None, 22, tell_peer)
+    seen: dict[str, object] = {
+        "addresses": [mine.address, other.address, mine.gateway],
+        "two to one": inside(two, lambda: ask(mine.address, 80)),
+        "two to outside": inside(two, lambda: ask(OUTSIDE, 80)),
+        "two to the host": inside(two, lambda: ask(mine.gateway, 22)),
+        "two to the host's other address": inside(two, lambda: ask(HOST, 22)),
+        "two to the host's loopback": inside(two, lambda: ask("127.0.0.1", 8080)),
+        "two to metadata": inside(two, lambda: ask(METADATA, 80)),
+        "two to one's port of the host": inside(two, lambda: ask(HOST, 9090)),
+        "host to one": ask(mine.address, 80),
+        "host by loopback": ask("127.0.0.1", 8080),
+        "host by any": ask("127.0.0.1", 9090),
+        "outside by any": inside(outside, lambda: ask(HOST, 9090)),
+        "outside by loopback's": inside(outside, lambda: ask(HOST, 8080, 0.3)),
+    }
+    with Netlink(outside) as there:  # even who knows the way
+        there.add_default_route("eth0", HOST)
+    seen["outside to one"] = inside(outside, lambda: ask(mine.address, 80, 0.3))
+    detach(mine)
+    detach(mine)
+    seen["after detach"] = ask("127.0.0.1", 8080, 0.3)
+    with open(f"{FOLDER}/br/{other.address}") as file:
+        seen["lease"] = file.read()
+    try:
+        remove(BRIDGE)
+    except Refusal as refusal:
+        seen["remove"] = str(refusal)
+    detach(other)
+    remove(BRIDGE)
+    seen["left"] = [links(), sorted(os.listdir(f"{FOLDER}/br"))]
+    return seen
+
+
+def ports() -> dict[str, object]:
+    """Ports that are taken, and any."""
+    world()
+    one, two = box(), box()
+    seen: dict[str, object] = {}
+    attached = attach(BRIDGE, "one", one, (parse_forward("0:80"), parse_forward("7000:80")))
+    chosen = attached.lease.forwards[0].host
+    seen["chosen"] = 1024 <= chosen < 65536
+    with socket.create_server(("127.0.0.1", 7001)):
+        for text in ("7000:80", "7001:80"):
+            try:
+                attach(BRIDGE, "two", two, (parse_forward(text),))
+            except Refusal as refusal:
+                seen[text] = str(refusal)
+    seen["left"] = [links(), sorted(os.listdir(f"{FOLDER}/br"))]
+    return seen
+
+
+def rules_again() -> dict[str, object]:
+    """Somebody has flushed all rules."""
+    world()
+    one, two = box(), box()
+    attach(BRIDGE, "one", one, (parse_forward("8080:80"),))
+    serve(one, 80, tell_peer)
+    with network_rules.Rules("br") as rules:
+        rules.remove_all()
+        before = ask("127.0.0.1", 8080, 0.3)
+        attach(BRIDGE, "two", two)
+        return {"exist": rules.exist, "before": before, "after": ask("127.0.0.1", 8080)}
+
+
+def rates() -> dict[str, object]:
+    """Seconds for a megabyte at a megabyte a second, and at as much as can be."""
+    world()
+    amount = 1 << 20
+
+    def send(connection: socket.socket) -> None:
+        with connection:
+            connection.sendall(bytes(amount))
+
+    def take(address: str, port: int) -> float:
+        begin = time.monotonic()
+        with socket.create_connection((address, port), 20) as connection:
+            got = 0
+            while data := connection.recv(1 << 16):
+                got += len(data)
+        assert got == amount
+        return time.monotonic() - begin
+
+    one, two = box(), box()
+    slow = attach(BRIDGE, "one", one, (), Rates(down=amount, up=2 * amount))
+    fast = attach(BRIDGE, "two", two)
+    for pid in (one, two):
+        serve(pid, 80, send)
+    seen: dict[str, object] = {
+        "from the slow": take(slow.address, 80),
+        "from the fast": take(fast.address, 80),
+        "to the slow": float(inside(one, lambda: take(fast.address, 80))),
+    }
+    detach(slow)
+    detach(fast)
+    seen["left"] = links()
+    return seen
+
+
+def crashes() -> dict[str, object]:
+    """kill -9 at every step of `attach`: the next one collects."""
+    world()
+    outcomes: list[str] = []
+    for step in range(1, 100):
+        one = box()
+        child = os.fork()
+        if child == 0:
+            left_to_do = [None] * (step - 1)
+
+            def counted(
+                call: Callable[..., object], left_to_do: list[None] = left_to_do
+            ) -> Callable[..., object]:
+                def one_more(*arguments: object, **named: object) -> object:
+                    if not left_to_do:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    left_to_do.pop()
+                    return call(*arguments, **named)
+
+                return one_more
+
+            for kind, names in (
+                (Netlink, ("add_bridge", "add_pair", "add_ifb", "change", "add_address", "limit",
+                           "add_default_route", "redirect_arriving", "delete")),
+                (network_rules.Rules, ("make", "add")),
+                (network_leases.Leases, ("write",)),
+            ):  # fmt: skip
+                for name in names:
+                    setattr(kind, name, counted(getattr(kind, name)))
+            attach(
+                BRIDGE, f"crash{step}", one, (parse_forward("8080:80"),), Rates(1 << 20, 1 << 20)
+            )
+            os._exit(0)
+        killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        end(one)
+        wait_for_no_cable()
+        collect(BRIDGE)
+        two = box()
+        attached = attach(BRIDGE, "after", two, (parse_forward("8080:80"),))
+        serving = serve(two, 80, tell_peer)
+        outcomes.append(f"{attached.address} {ask('127.0.0.1', 8080)}")
+        detach(attached)
+        end(serving)
+        end(two)
+        left = [name for name in links() if name.startswith(("bri", "brv"))]
+        left += [name for name in os.listdir(f"{FOLDER}/br") if name[0].isdigit()]
+        if left:
+            return {"step": step, "left": left}
+        if step % 3 == 0:
+            remove(BRIDGE)
+        if not killed:
+            break
+    return {"steps": step, "outcomes": sorted(set(outcomes))}
+
+
+def many() -> dict[str, object]:
+    """Two processes at once do not take the same address."""
+    world()
+    boxes = [box() for _ in range(8)]
+    children = []
+    for number, pid in enumerate(boxes):
+        child = os.fork()
+        if child == 0:
+            attach(BRIDGE, f"c{number}", pid)
+            os._exit(0)
+        children.append(child)
+    statuses = [os.waitpid(child, 0)[1] for child in children]
+    names = sorted(name for name in os.listdir(f"{FOLDER}/br") if name[0].isdigit())
+    return {"statuses": statuses, "leases": len(names)}
+
+
+SCENARIOS = {work.__name__: work for work in (reach, ports, rules_again, rates, crashes, many)}
+
+if __name__ == "__main__":
+    assert network_bridge.INSIDE == "eth0"
+    print(json.dumps(SCENARIOS[sys.argv[1]]()))
+    sys.stdout.flush()
+    os._exit(0)
