@@ -108,9 +108,10 @@ class CountingTranslator(Translator):
     def _install(self, page: int, entry: int, address: int) -> None:
         before = self.installed
         super()._install(page, entry, address)
-        if self.installed > before:
+        counted = self._counted.setdefault(page, {})
+        if self.installed > before and entry not in counted:  # one in the place of another goes on
             _count(page, entry).value = 0
-            self._counted.setdefault(page, {})[entry] = Order(self._digests[page], entry)
+            counted[entry] = Order(self._digests[page], entry)
 
     def _leave(self, page: int) -> None:
         """Keep what was counted in a page of records that is about to be another's."""

@@ -103,6 +103,18 @@ def test_counts_outlive_their_records(kind: Counting) -> None:
     assert entries(kind) == {}
 
 
+def test_a_region_that_is_compiled_anew_counts_on(kind: Counting) -> None:
+    b, engine = counting_board(kind, CALLS)
+    b["s2"] = 1
+    assert b.engine.run(20_000) == Spent()
+    before = entries(kind)
+    for digest, pages in engine._pages.items():
+        for entry, address in engine.translations.known.get(digest, {}).items():
+            for page in pages:
+                engine._install(page, entry, address)
+    assert entries(kind) == before
+
+
 def test_the_same_is_counted_again(tmp_path: Path) -> None:
     """What is translated, and when, depends on the guest alone."""
     counts = []
@@ -154,9 +166,10 @@ def test_an_ordinary_region_leaves_its_record_alone(cache: Path, kind: Counting)
     assert b.engine.run(3000) == Spent()
     (page,) = b.engine._digests  # type: ignore[attr-defined]
     operands = ctypes.c_uint64.from_address(page + 8 * (b.labels["again"] - CODE) + COUNT)
-    before, installed = operands.value, b.engine.statistics()["regions_installed"]
+    before = operands.value
+    assert b.engine.statistics()["regions_installed"] >= 1
     assert b.exit() == Idle(None)
-    assert (operands.value, installed) == (before, 1)
+    assert operands.value == before
     files = list(Path(folder()).iterdir())
     counted, _ = counting_board(kind, LOOP)
     assert counted.exit() == Idle(None)
