@@ -126,7 +126,10 @@ def show_regions(args: argparse.Namespace, kind: Counting, top: int, symbols: Sy
     elif chosen:
         print_regions(chosen, explained, len(entered), symbols)
     else:
-        print("auberge: nothing was hot enough to be translated; try more --insns", file=sys.stderr)
+        why = "nothing was hot enough to be translated; try more --insns"
+        if kind.lost:
+            why = "the compiler of regions does not work here; `auberge doctor` may say why"
+        print(f"auberge: {why}", file=sys.stderr)
 
 
 def show_instructions(

@@ -5,7 +5,6 @@ opened inside the container's root (openat2(2) with RESOLVE_IN_ROOT): symbolic l
 cannot lead outside, and exchanging one meanwhile changes nothing.
 """
 
-
 from auberge.container import kernel as k
 from auberge.container.light import NamedTuple
 from auberge.container.mount_options import Options
@@ -284,6 +283,9 @@ class Pivot(NamedTuple):
                 table.call("mount", here, root, nothing, k.MS_MOVE, 0)
             table.call("chroot", here)
         table.call("chdir", root)
+        # what is open of the host's, or leads to it, is closed before anything else runs
+        stage.close(stage.root, stage.null)
+        stage.root = table.slot(k.AT_FDCWD)
 
 
 class Propagate(NamedTuple):

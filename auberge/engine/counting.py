@@ -108,9 +108,10 @@ class CountingTranslator(Translator):
     def _install(self, page: int, entry: int, address: int) -> None:
         before = self.installed
         super()._install(page, entry, address)
-        if self.installed > before:
+        counted = self._counted.setdefault(page, {})
+        if self.installed > before and entry not in counted:  # one in the place of another goes on
             _count(page, entry).value = 0
-            self._counted.setdefault(page, {})[entry] = Order(self._digests[page], entry)
+            counted[entry] = Order(self._digests[page], entry)
 
     def _leave(self, page: int) -> None:
         """Keep what was counted in a page of records that is about to be another's."""
@@ -153,6 +154,11 @@ class Counting:
         self.engines.append(made)
         return made
 
+    @property
+    def lost(self) -> int:
+        """How many regions are missing since the compiler crashed, or could not be started."""
+        return self._workshop.lost
+
     def begin(self) -> None:
         """Count from here on. Not while a hart runs."""
         for engine in self.engines:
@@ -175,6 +181,8 @@ class Counting:
 
     def explain(self, orders: list[Order]) -> list[Explained]:
         """What regions are made of. Raises Refusal."""
+        if not orders:
+            return []
         import subprocess
 
         notes: list[tuple[bytes, list[int], str]] = []
@@ -189,7 +197,10 @@ class Counting:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
         )
         if done.returncode:
-            raise Refusal(f"compiler: it ended with status {done.returncode}; report this")
+            last = (done.stderr.decode(errors="replace").strip().splitlines() or ["nothing"])[-1]
+            raise Refusal(
+                f"compiler: it ended with status {done.returncode} and said: {last}; report this"
+            )
         shown: list[tuple[str, str]] = marshal.loads(done.stdout)
         return [
             Explained(page, offsets, self._with_names(ir), assembly)

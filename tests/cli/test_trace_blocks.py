@@ -2,10 +2,13 @@
 
 import json
 import os
+import sys
+import tempfile
 
 import pytest
 
 from auberge.cli.main import main
+from auberge.engine import counting
 from tests.cli.guests import hello, write_elf
 from tests.machine.debug.guest import AT, BUILT, write
 from tests.machine.elves import BASE, elf
@@ -103,8 +106,6 @@ def test_a_hart_alone(loop, capsys):
 def test_nothing_is_left_behind(loop, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
-    import tempfile
-
     monkeypatch.setattr(tempfile, "tempdir", None)
     traced(capsys, loop)
     assert list((tmp_path / "temporary").iterdir()) == []
@@ -119,10 +120,32 @@ def test_a_guest_that_ends_before(tmp_path, capsys):
     )
 
 
+def test_a_compiler_that_does_not_work(loop, capsys, monkeypatch):
+    monkeypatch.setattr(counting, "EXPLAINER", "auberge.engine.absent")
+    lines, complaint = traced(capsys, loop)
+    assert lines == []
+    why = "the compiler of regions does not work here; `auberge doctor` may say why"
+    assert complaint == f"auberge: {why}\n"
+
+
+def test_an_explanation_that_fails(loop, capsys, monkeypatch):
+    class Failing(counting.Counting):
+        def explain(self, orders):
+            monkeypatch.setattr(counting, "EXPLAINER", "auberge.engine.absent")
+            return super().explain(orders)
+
+    monkeypatch.setattr("auberge.cli.trace.Counting", Failing)
+    assert main([*COMMAND, loop]) == 125
+    said = f"{sys.executable}: No module named auberge.engine.absent"
+    line = f"compiler: it ended with status 1 and said: {said}; report this"
+    assert capsys.readouterr() == ("", f"auberge: {line}\n")
+
+
 def test_time_is_up(loop, capsys):
     command = ["trace", "--blocks", "--memory", "4M", "--insns", "1000000000000", "--kernel", loop]
     assert main([*command, "--timeout", "1"]) == 124
-    assert capsys.readouterr().out.startswith("region 1 of ")
+    printed = capsys.readouterr()  # of what there was; on a slow host, the compiler just starts
+    assert printed.out.startswith("region 1 of ") or "nothing was hot enough" in printed.err
 
 
 @pytest.mark.parametrize(

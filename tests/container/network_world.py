@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from auberge.container import network_bridge, network_leases, network_rules
+from auberge.container import network_leases, network_rules, network_user
 from auberge.container.network_bridge import Bridge, Rates, attach, collect, detach, remove
 from auberge.container.network_netlink import Netlink
 from auberge.machine.net.forward import parse_forward
@@ -294,10 +294,95 @@ def many() -> dict[str, object]:
     return {"statuses": statuses, "leases": len(names)}
 
 
-SCENARIOS = {work.__name__: work for work in (reach, ports, rules_again, rates, crashes, many)}
+def user_box(user_namespace: bool) -> int:
+    """A server at port 80 in namespaces of a user's, as a container in them is."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        LIBC.prctl(1, signal.SIGKILL)
+        uid, gid = os.geteuid(), os.getegid()
+        LIBC.prctl(4, 1)  # PR_SET_DUMPABLE: setuid has cleared it, and /proc/self would be root's
+        assert LIBC.unshare(CLONE_NEWNET | (0x1000_0000 if user_namespace else 0)) == 0
+        if user_namespace:
+            for file, text in (
+                ("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1"),
+            ):  # fmt: skip
+                with open(f"/proc/self/{file}", "w") as map_file:
+                    map_file.write(text)
+        listener = socket.create_server(("0.0.0.0", 80))
+        os.write(writing, b"x")
+        while True:
+            tell_peer(listener.accept()[0])
+    os.read(reading, 1)
+    return pid
+
+
+def user() -> dict[str, object]:
+    """A network without root: argv has the folder with the program, the user, and whether there is
+    a user namespace."""
+    search, uid, user_namespace = sys.argv[3], int(sys.argv[4]), sys.argv[5] == "own"
+    outside = world()
+    with Netlink() as netlink:
+        netlink.add_default_route("up0", OUTSIDE)
+    serve(outside, 81, tell_peer)
+    serve(None, 22, tell_peer)
+    # Where udev runs, everybody may open this; here only root may.
+    LIBC.mount(b"none", b"/dev/net", b"tmpfs", 0, None)
+    os.umask(0)
+    os.mknod("/dev/net/tun", 0o020666, os.makedev(10, 200))
+    os.umask(0o022)
+    if uid:
+        os.setgroups([])
+        os.setgid(uid)
+        os.setuid(uid)
+    pid = user_box(user_namespace)
+    forwards = (parse_forward("0:80"), parse_forward("0:53/udp"))
+    network = network_user.start(FOLDER, "box", pid, forwards, [search])
+    port = network.forwards[0].host
+    seen: dict[str, object] = {
+        "program": network.program,
+        "by the port": "." in ask("127.0.0.1", port),
+        "collected while it runs": network_user.collect(FOLDER),
+        "to outside": inside_user(pid, lambda: ask(OUTSIDE, 81)),
+        "to the host's loopback": inside_user(pid, lambda: ask("127.0.0.1", 22)),
+    }
+    with open(f"{FOLDER}/box") as file:
+        seen["file"] = [line.split()[0] for line in file]
+    end(pid)
+    seen["collected"] = network_user.collect(FOLDER)
+    seen["helper"] = network_user.running(network.helper.pid)
+    seen["left"] = os.listdir(FOLDER)
+    again = user_box(user_namespace)
+    network = network_user.start(FOLDER, "box", again, (), [search])
+    network_user.stop(network)
+    network_user.stop(network)
+    seen["stopped"] = [network_user.running(network.helper.pid), os.listdir(FOLDER)]
+    return seen
+
+
+def inside_user(pid: int, work: Callable[[], object]) -> str:
+    """As `inside`, through the user namespace that owns it."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        if os.stat(f"/proc/{pid}/ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino:
+            assert LIBC.setns(os.open(f"/proc/{pid}/ns/user", os.O_RDONLY), 0) == 0
+        assert LIBC.setns(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY), CLONE_NEWNET) == 0
+        os.write(writing, str(work()).encode())
+        os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    return os.read(reading, 4096).decode()
+
+
+SCENARIOS = {
+    work.__name__: work for work in (reach, ports, rules_again, rates, crashes, many, user)
+}
 
 if __name__ == "__main__":
-    assert network_bridge.INSIDE == "eth0"
-    print(json.dumps(SCENARIOS[sys.argv[1]]()))
-    sys.stdout.flush()
-    os._exit(0)
+    os.setsid()
+    try:
+        print(json.dumps(SCENARIOS[sys.argv[1]]()), flush=True)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.killpg(0, signal.SIGTERM)

@@ -4,6 +4,8 @@ import pytest
 
 from tests.container.bundles import CAPABILITIES
 
+pytestmark = pytest.mark.slow
+
 
 def test_arguments_environment_and_status(bundle, runtime):
     bundle.process["env"] = ["PATH=/bin", "WORD=a b"]

@@ -74,6 +74,9 @@ def as_inside(
     """
     for change in changes:
         entry = change.entry
+        if entry.name.rpartition("/")[2].startswith(WHITEOUT):
+            yield change
+            continue
         owner = inside(entry.uid, uids), inside(entry.gid, gids)
         if owner == (0, 0):
             owner = owners.get(path_of(entry), owner)
@@ -133,7 +136,9 @@ class Walk:
         # names that are compared one by one are files of their own
         linked = self._is_overlay and found.st_nlink > 1
         if linked and found.st_ino in self._links:
-            yield Change(Entry(path, HARDLINK, link=self._links[found.st_ino]), none)
+            # docker gives what a link's header says to the file
+            entry = self._entry(path, HARDLINK, found, None)
+            yield Change(entry._replace(link=self._links[found.st_ino]), none)
             return
         if linked:
             self._links[found.st_ino] = path
