@@ -126,7 +126,7 @@ def add(kind: Kind) -> None:
 
 def choose(name: str) -> Kind:
     """The kind of engine of that name; `auto` is the fastest that works here. Raises Refusal."""
-    name = "interpreter" if name == "auto" else name
+    name = "translator" if name == "auto" else name
     if name not in _made:
         if name not in NAMES:
             names = ", ".join(NAMES)

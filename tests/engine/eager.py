@@ -14,9 +14,10 @@ from auberge.engine import choose
 from auberge.engine.cache import load
 from auberge.engine.clock import INSTRUCTIONS, Clock
 from auberge.engine.interpreter import Library
+from auberge.engine.region_file import Region
 from auberge.engine.state import HartState
 from auberge.engine.translator import Translations, Translator
-from auberge.engine.workshop import Order, Workshop
+from auberge.engine.workshop import QUICK, Made, Order, Workshop
 from auberge.memory.ram import Ram
 from tests.engine.regions import compiler
 
@@ -26,8 +27,9 @@ CLOSE = 80  # instructions of a slice at most, where a region may be longer than
 
 
 @lru_cache(maxsize=8192)
-def compiled(page: bytes, entry: int, others: frozenset[int]) -> tuple[bytes, int]:
-    return compiler().compile(page, entry, others) or (b"", 0)
+def compiled(page: bytes, entry: int, others: frozenset[int], level: int) -> Region:
+    code, count, neighbours = compiler().compile(page, entry, others, level) or (b"", 0, [])
+    return Region(entry, count, code, level, tuple(neighbours))
 
 
 class Bench(Workshop):
@@ -35,12 +37,13 @@ class Bench(Workshop):
 
     def __init__(self) -> None:
         super().__init__(("-c", "raise SystemExit('not this one')"))
-        self._made: list[tuple[Order, bytes, int]] = []
+        self._made: list[Made] = []
 
-    def order(self, order: Order, others: Collection[int], page: bytes) -> None:
-        self._made.append((order, *compiled(page, order.entry, frozenset(others))))
+    def order(self, order: Order, others: Collection[int], page: bytes, level: int = QUICK) -> None:
+        region = compiled(page, order.entry, frozenset(others), level)
+        self._made.append(Made(order.digest, region))
 
-    def done(self, wait: bool = False) -> list[tuple[Order, bytes, int]]:
+    def done(self, wait: bool = False) -> list[Made]:
         made, self._made = self._made, []
         return made
 
