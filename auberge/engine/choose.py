@@ -102,7 +102,7 @@ class _Translator(_Interpreter):
         from auberge.engine import cache
         from auberge.engine.code_folder import REGIONS
         from auberge.engine.region_file import RegionFile
-        from auberge.engine.translator import Translations
+        from auberge.engine.translations import Translations
         from auberge.engine.workshop import Workshop
 
         super().__init__()

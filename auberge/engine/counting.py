@@ -18,7 +18,8 @@ from auberge.engine.clock import Clock
 from auberge.engine.interpreter import Library
 from auberge.engine.records import IMMEDIATE, PAGE_OF_RECORDS, SLOT
 from auberge.engine.state import HartState
-from auberge.engine.translator import Translations, Translator
+from auberge.engine.translations import Translations
+from auberge.engine.translator import Translator
 from auberge.engine.workshop import Order, Workshop
 from auberge.memory.ram import PAGE, Ram
 from auberge.refusal import Refusal

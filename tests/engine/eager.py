@@ -16,7 +16,8 @@ from auberge.engine.clock import INSTRUCTIONS, Clock
 from auberge.engine.interpreter import Library
 from auberge.engine.region_file import Region
 from auberge.engine.state import HartState
-from auberge.engine.translator import Translations, Translator
+from auberge.engine.translations import Translations
+from auberge.engine.translator import Translator
 from auberge.engine.workshop import QUICK, Made, Order, Workshop
 from auberge.memory.ram import Ram
 from tests.engine.regions import compiler

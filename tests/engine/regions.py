@@ -18,7 +18,8 @@ from auberge.engine.interpreter import Library
 from auberge.engine.records import SNAPSHOT
 from auberge.engine.region_file import Region
 from auberge.engine.state import HartState
-from auberge.engine.translator import Translations, Translator
+from auberge.engine.translations import Translations
+from auberge.engine.translator import Translator
 from auberge.engine.workshop import QUICK, WELL, Workshop
 from auberge.memory.ram import PAGE, Ram
 

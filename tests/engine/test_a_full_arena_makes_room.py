@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from auberge.engine import translator
+from auberge.engine import translations
 from auberge.engine.exits import Idle, Spent
 from auberge.engine.region_file import Region, RegionFile
-from auberge.engine.translator import Translations, Translator
+from auberge.engine.translations import Translations
+from auberge.engine.translator import Translator
 from auberge.engine.workshop import Workshop
 from auberge.memory.arena import Arena
 from tests.engine.board import Board
@@ -151,7 +152,7 @@ def test_a_host_without_memory_for_another(monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError(12, "Cannot allocate memory")
 
     shared = works()
-    monkeypatch.setattr(translator, "Arena", none)
+    monkeypatch.setattr(translations, "Arena", none)
     one, two = plain(PROGRAM), board(PROGRAM, shared)
     assert one.exit() == two.exit() == Idle(None)
     assert one.hart.visible() == two.hart.visible()

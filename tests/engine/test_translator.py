@@ -8,7 +8,8 @@ from auberge.engine.choose import choose
 from auberge.engine.clock import ManualClock
 from auberge.engine.exits import Breakpoint, Idle, MmioRead, Spent
 from auberge.engine.region_file import RegionFile
-from auberge.engine.translator import Translations, Translator
+from auberge.engine.translations import Translations
+from auberge.engine.translator import Translator
 from auberge.engine.workshop import Workshop
 from tests.engine import regions
 from tests.engine.board import CODE, DATA, DEVICE, FS, Board

@@ -1,0 +1,63 @@
+"""Where the guest's code is hot, counted in samples, and which places are worth a region."""
+
+from __future__ import annotations
+
+from auberge.engine.region_file import Region
+from auberge.engine.workshop import QUICK, WELL, Order
+from auberge.memory.ram import PAGE
+
+AGAIN = 13  # times as many samples as make a place hot, in a region, make it worth better code
+MOST_PLACES = 1 << 16  # whose samples are counted
+MOST_PAGES = 2048  # of code that was sampled, of which a copy is kept
+
+
+class Heat:
+    """Samples of places, by the level of code that they call for.
+
+    A place is hot with `least` samples. So is what lies behind a hot region, once it has been
+    executed: seldom does a slice end just there.
+    """
+
+    def __init__(self, least: int) -> None:
+        self.enough = {QUICK: least, WELL: least * AGAIN}
+        self.samples: dict[int, dict[Order, int]] = {QUICK: {}, WELL: {}}
+        self.pages: dict[bytes, bytes] = {}  # where samples were, by their digests
+        self.near: dict[bytes, set[int]] = {}  # behind regions, by page, and not executed so far
+        self._hot: dict[int, set[Order]] = {QUICK: set(), WELL: set()}
+
+    def count(self, order: Order, level: int, samples: int = 1) -> None:
+        """Note samples of a place; the copy of its page is the caller's to give."""
+        counts = self.samples[level]
+        if len(counts) > MOST_PLACES:
+            counts.clear()
+        if len(self.pages) > MOST_PAGES:
+            self.pages.clear()
+        counts[order] = n = counts.get(order, 0) + samples
+        if n >= self.enough[level]:
+            self._hot[level].add(order)
+
+    def hottest(self, level: int) -> Order | None:
+        """Take the hottest place of those that are hot; None, if there is none."""
+        hot, counts = self._hot[level], self.samples[level]
+        if not hot:
+            return None
+        order = max(hot, key=lambda o: counts.get(o, 0))
+        hot.discard(order)
+        counts.pop(order, None)
+        return order
+
+    def note_neighbours(self, digest: bytes, region: Region) -> None:
+        """Remember what lies behind a region of a page."""
+        if region.neighbours and len(self.near) < MOST_PLACES:
+            inside = {n for n in region.neighbours if 0 <= n < PAGE and not n & 1}
+            self.near.setdefault(digest, set()).update(inside)
+
+    def forget_neighbours(self) -> None:
+        """Their regions are gone."""
+        self.near.clear()
+
+    def left(self, most: int) -> list[Order]:
+        """The hottest places of those that were sampled more than once, at most so many."""
+        counts = self.samples[QUICK]
+        places = [order for order, n in counts.items() if n > 1]
+        return sorted(places, key=lambda o: -counts[o])[:most]
