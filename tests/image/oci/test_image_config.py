@@ -165,3 +165,21 @@ def test_what_has_no_name_here_stays():
     document = write_config(ImageConfig("amd64"), {"b": 2}, before)
     assert document["config"] == {"Healthcheck": {"Test": ["CMD"]}}
     assert document["history"] == [{"a": 1}, {"b": 2}]
+
+
+@pytest.mark.parametrize(
+    ("history", "complete"),
+    [
+        (None, [{"created_by": "unknown"}] * 2),
+        (
+            [{"a": 1}, {"empty_layer": True}],
+            [{"created_by": "unknown"}, {"a": 1}, {"empty_layer": True}],
+        ),
+        ([{"a": 1}, {"b": 1}], [{"a": 1}, {"b": 1}]),
+    ],
+)
+def test_a_history_has_an_event_for_each_layer(history, complete):
+    """Podman refuses to build on others."""
+    config = ImageConfig("amd64", diff_ids=("sha256:" + "0" * 64,) * 3)
+    document = write_config(config, {"new": 1}, {"history": history})
+    assert document["history"] == [*complete, {"new": 1}]
