@@ -38,7 +38,8 @@ run: venv
 
 test: $(VENV)/.test-extras
 	@$(BIN)/python tools/test_packages.py
-	@for image in tiny debian; do \
+	@host=$$($(BIN)/python -c 'from auberge.image.oci.names import host_architecture as host; print(host())'); \
+	for image in tiny debian debian:$$host; do \
 	    $(BIN)/auberge image build $$image || echo "no image $$image: skipping the tests that boot it"; \
 	done
 	$(BIN)/python -m pytest -q

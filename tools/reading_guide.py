@@ -24,11 +24,25 @@ LATER = {
         "waiting",
         "region_file",
         "workshop",
+        "code_folder",
+        "counting",
+        "explainer",
+        "leaving",
     },
     "image": {"apt", "cpio", "deb", "modules", "sources", "tiny_files", "kernel"},
-    "machine": {"elf", "elf_code", "fdt", "overlay", "host_file", "goldfish_rtc", "vacant", "pace"},
+    "machine": {
+        "elf",
+        "elf_code",
+        "fdt",
+        "overlay",
+        "host_file",
+        "goldfish_rtc",
+        "vacant",
+        "pace",
+        "translated",
+    },
     "api": {"standard_input"},
-    "cli": {"escape", "listing"},
+    "cli": {"blocks", "escape", "listing"},
 }
 
 INTRODUCTION = """\

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 
 from auberge.api.disks import Disks
@@ -87,14 +87,13 @@ def run(args: argparse.Namespace) -> int:
         icount=args.cpus == 1,  # so that the same command shows the same
         firmware=args.firmware,
     )
-    disks = Disks(wish.disks)
     if not args.blocks:
-        with opened(configuration, choose("auto"), disks) as machine:
+        with opened(configuration, choose("auto"), wish.disks) as machine:
             return status(show_instructions(args, machine, insns, start, symbols))
     from tempfile import TemporaryDirectory  # for those who look at regions
 
     with TemporaryDirectory(prefix="auberge-") as folder, closing(Counting(folder, insns)) as kind:
-        with opened(configuration, kind, disks) as machine:
+        with opened(configuration, kind, wish.disks) as machine:
             outcome = run_on(
                 machine, lambda vcpu: kind.begin(), insns, args.hart, start, args.skip, args.timeout
             )
@@ -103,9 +102,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def opened(configuration: Configuration, kind: Kind, disks: Disks) -> Iterator[Machine]:
-    """The machine, until it is closed with its disks."""
+def opened(configuration: Configuration, kind: Kind, wanted: Sequence[str]) -> Iterator[Machine]:
+    """The machine with these disks, until both are closed."""
     outside = Outside(lambda printed: None, repeatable_entropy(), lambda: 0)
+    disks = Disks(wanted)
     try:
         machine = Machine(configuration, kind, outside, disks.devices)
         try:
@@ -121,15 +121,15 @@ def show_regions(args: argparse.Namespace, kind: Counting, top: int, symbols: Sy
     entered = kind.entered(args.hart)
     chosen = entered[:top]
     explained = kind.explain([region.order for region in chosen])
-    if args.json:
-        print_json(chosen, explained)
-    elif chosen:
-        print_regions(chosen, explained, len(entered), symbols)
-    else:
+    if not chosen:
         why = "nothing was hot enough to be translated; try more --insns"
         if kind.lost:
             why = "the compiler of regions does not work here; `auberge doctor` may say why"
         print(f"auberge: {why}", file=sys.stderr)
+    elif args.json:
+        print_json(chosen, explained)
+    else:
+        print_regions(chosen, explained, len(entered), symbols)
 
 
 def show_instructions(

@@ -33,7 +33,8 @@ class Failure(Refusal):
 def program(operations: Sequence[Operation], descriptors: Descriptors) -> tuple[Stage, bytes]:
     """The executable that carries these operations out, and the stage that knows its rows."""
     machine = stub.machine_name()
-    stage = Stage(machine, descriptors)
+    hooks = any(isinstance(operation, RunHook) for operation in operations)
+    stage = Stage(machine, descriptors, hooks)
     for operation in operations:
         stage.table.begin(operation)
         operation.rows(stage)

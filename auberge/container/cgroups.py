@@ -7,9 +7,11 @@ from select import POLLERR, POLLPRI, poll
 
 from auberge.container.cgroups_files import Write, number, numbers, read, refusal, write
 from auberge.container.cgroups_layout import Node
-from auberge.container.cgroups_stats import Stats, oom_kills, read_stats
-from auberge.container.light import Iterable, Sequence
+from auberge.container.light import TYPE_CHECKING, Iterable, Sequence
 from auberge.refusal import Refusal
+
+if TYPE_CHECKING:
+    from auberge.container.cgroups_stats import Stats
 
 SIGKILL = 9  # `signal` would take milliseconds to import
 PATIENCE = 10.0
@@ -150,12 +152,16 @@ class Cgroup:
                 return sorted({pid for path in _tree(node.path) for pid in _pids(path)})
         return []
 
-    def stats(self) -> Stats:
+    def stats(self) -> "Stats":
         """What it uses now."""
+        from auberge.container.cgroups_stats import read_stats
+
         return read_stats(self.nodes)
 
     def oom_kills(self) -> int:
         """How many of its processes the kernel has killed for lack of memory."""
+        from auberge.container.cgroups_stats import oom_kills
+
         return oom_kills(self.nodes)
 
     # -- stopping it --------------------------------------------------------------------------

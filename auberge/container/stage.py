@@ -55,7 +55,7 @@ class Descriptors(NamedTuple):
 class Stage:
     """A table in the making, with what the operations of a container have in common."""
 
-    def __init__(self, machine: str, descriptors: Descriptors) -> None:
+    def __init__(self, machine: str, descriptors: Descriptors, hooks: bool = False) -> None:
         self.table = Table(machine)
         self.descriptors = descriptors
         self.root = self.table.slot(k.AT_FDCWD)  # the container's root: a descriptor
@@ -63,7 +63,8 @@ class Stage:
         self.taken: dict[tuple[str, str], Slot] = {}  # copies of mounts, by source and place
         self.program = self.table.slot()  # the address of the path that can be executed
         self._report, self._leave = Label(), Label()
-        self._state = self.table.data(bytes(LONGEST_STATE))
+        self._longest = LONGEST_STATE if hooks else 8  # nobody else reads the state
+        self._state = self.table.data(bytes(self._longest))
         self._state_size = self.table.slot()
 
     def finish(self) -> tuple[bytes, bytes]:
@@ -85,7 +86,7 @@ class Stage:
     def wait(self) -> None:
         """Wait until the runtime says go on; without it, leave."""
         self.table.call(
-            "read", self.descriptors.go_at, self._state, LONGEST_STATE,
+            "read", self.descriptors.go_at, self._state, self._longest,
             store=self._state_size, zero=self._leave, error=self._leave,
         )  # fmt: skip
 

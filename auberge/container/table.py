@@ -15,6 +15,7 @@ LIMIT = (DATA - ROWS) // ROW
 MESSAGE = 16  # bytes of what is told to the runtime: a kind or a row, and a number or an errno
 FAILED = DATA  # where the stub writes which row failed, and the errno
 CHOOSE = -1  # no system call: its result is the first argument
+WORD = (1 << 64) - 1
 PAGE = 4096
 
 
@@ -31,23 +32,15 @@ class Label:
         self.row = -1
 
 
-class _Row(NamedTuple):
-    number: int
-    values: tuple[int, ...]
-    slots: int
-    store: int
-    next: Label | None
-    zero: Label | None
-    error: Label | None
-    by: int
-
-
 class Table:
     """Rows in the making: `call` and `keep` append one, `text` and `data` place what they need."""
 
     def __init__(self, machine: str) -> None:
-        self._numbers = SYSCALLS[machine]
-        self._rows: list[_Row] = []
+        self._numbers = SYSCALLS[machine] | {"choose": CHOOSE & WORD}
+        self._rows: list[
+            tuple[int, int, list[int], int, Label | None, Label | None, Label | None]
+        ] = []
+        self._by: list[int] = []  # which operation each row is of
         self._data = bytearray(MESSAGE)
         self._texts: dict[bytes, int] = {}
         self.operations: list[object] = []
@@ -66,19 +59,21 @@ class Table:
             return found
 
     def data(self, content: bytes) -> int:
-        """The address of these bytes, which rows may change."""
-        self._data += bytes(-len(self._data) % 8)
-        at = len(self._data)
-        self._data += content
-        return DATA + at
+        """The address of these bytes, which rows may change; a multiple of 8."""
+        data = self._data
+        at = DATA + len(data)
+        data += content
+        if len(content) & 7:
+            data += bytes(-len(content) & 7)
+        return at
 
     def words(self, *values: int) -> int:
         """The address of 64-bit words: of a structure of the kernel's, or an array of pointers."""
-        return self.data(struct.pack(f"<{len(values)}Q", *(v & (1 << 64) - 1 for v in values)))
+        return self.data(b"".join([(v & WORD).to_bytes(8, "little") for v in values]))
 
     def slot(self, value: int = 0) -> Slot:
         """A slot with that value."""
-        return Slot(self.words(value))
+        return tuple.__new__(Slot, (self.data((value & WORD).to_bytes(8, "little")),))
 
     def call(
         self,
@@ -93,15 +88,18 @@ class Table:
 
         `zero` is for the result 0, `error` for an error, which ends everything otherwise.
         """
-        number = CHOOSE if name == "choose" else self._numbers[name]
-        slots = sum(1 << at for at, a in enumerate(arguments) if isinstance(a, Slot))
-        values = tuple([a.address if isinstance(a, Slot) else a for a in arguments])
+        slots = 0
+        values = [0, 0, 0, 0, 0, 0]
+        for at, argument in enumerate(arguments):
+            if isinstance(argument, int):
+                values[at] = argument & WORD
+            else:
+                slots |= 1 << at
+                values[at] = argument[0]
         self._rows.append(
-            _Row(
-                number, values, slots, store.address if store else 0, next, zero, error,
-                len(self.operations) - 1,
-            )
-        )  # fmt: skip
+            (self._numbers[name], slots, values, store[0] if store else 0, next, zero, error)
+        )
+        self._by.append(len(self.operations) - 1)
 
     def keep(
         self,
@@ -138,28 +136,27 @@ class Table:
         if len(self._rows) > LIMIT:
             raise MemoryError(f"{len(self._rows)} rows do not fit a table of {LIMIT}")
         pack = struct.Struct("<12Q").pack
-        rows = bytearray()
+        failing = _address(report)
+        rows = []
         here = ROWS
-        for row in self._rows:
+        for number, slots, values, store, next, zero, error in self._rows:
             here += ROW
-            rows += pack(
-                row.number & (1 << 64) - 1,
-                row.slots,
-                *[v & (1 << 64) - 1 for v in row.values],
-                *(0,) * (6 - len(row.values)),
-                row.store,
-                here if row.next is None else _address(row.next),
-                0 if row.zero is None else _address(row.zero),
-                _address(report) if row.error is None else _address(row.error),
-            )
-        return bytes(rows), bytes(self._data)
+            rows.append(
+                pack(
+                    number, slots, *values, store,
+                    here if next is None else _address(next),
+                    0 if zero is None else _address(zero),
+                    failing if error is None else _address(error),
+                )
+            )  # fmt: skip
+        return b"".join(rows), bytes(self._data)
 
     def operation_of(self, address: int) -> object | None:
         """The operation whose row has that address; None if there is none."""
         at, rest = divmod(address - ROWS, ROW)
-        if rest or not 0 <= at < len(self._rows) or self._rows[at].by < 0:
+        if rest or not 0 <= at < len(self._rows) or self._by[at] < 0:
             return None
-        return self.operations[self._rows[at].by]
+        return self.operations[self._by[at]]
 
 
 def _address(label: Label) -> int:

@@ -9,6 +9,7 @@ import pytest
 from auberge.cli.main import main
 from auberge.engine.cache import key
 from auberge.engine.region_file import RegionFile
+from tests.engine.kept import keep
 
 USED = 1_700_000_000
 WHEN = time.strftime("%Y-%m-%d %H:%M", time.localtime(USED))
@@ -21,7 +22,7 @@ def folder(cache):
     where.mkdir(parents=True, mode=0o700)
     regions = RegionFile(str(where / f"regions-{key()}"))
     for entry in (0, 2, 4):
-        regions.keep(b"d" * 16, entry, 1, bytes(164))
+        keep(regions, entry, bytes(156))
     for name, size in (("interpreter-x", 1000), ("stub-x", 255), ("tmpabc", 10)):
         (where / name).write_bytes(bytes(size))
     (where / "folder").mkdir()
@@ -30,25 +31,30 @@ def folder(cache):
     return where
 
 
+def size(folder):
+    """Of the regions there."""
+    return (folder / f"regions-{key()}").stat().st_size
+
+
 def test_it_lists(capsys, folder):
     assert main(["cache"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"       600 translations this   {WHEN}        3 regions  regions-{key()}",
+        f"{size(folder):10} translations this   {WHEN}        3 regions  regions-{key()}",
         f"      1000 interpreter  other  {WHEN}                   interpreter-x",
         f"       255 stub         -      {WHEN}                   stub-x",
         f"        10 unfinished   -      {WHEN}                   tmpabc",
-        f"      1865 bytes in {folder}",
+        f"{1265 + size(folder):10} bytes in {folder}",
     ]
 
 
 def test_it_lists_as_json(capsys, folder):
     assert main(["cache", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert (shown["folder"], shown["bytes"]) == (str(folder), 1865)
+    assert (shown["folder"], shown["bytes"]) == (str(folder), 1265 + size(folder))
     assert list(shown["entries"]) == [f"regions-{key()}", "interpreter-x", "stub-x", "tmpabc"]
     assert shown["entries"][f"regions-{key()}"] == {
         "kind": "translations",
-        "bytes": 600,
+        "bytes": size(folder),
         "used": USED,
         "version": "this",
         "regions": 3,
@@ -67,8 +73,9 @@ def test_looking_is_no_use(capsys, folder):
 
 
 def test_it_clears(capsys, folder):
+    total = 1265 + size(folder)
     assert main(["cache", "clear"]) == 0
-    assert capsys.readouterr() == (f"      1865 freed in {folder}\n", "")
+    assert capsys.readouterr() == (f"{total:10} freed in {folder}\n", "")
     assert [path.name for path in folder.iterdir()] == ["folder"]
     assert main(["cache"]) == 0
     assert capsys.readouterr().out == f"         0 bytes in {folder}\n"

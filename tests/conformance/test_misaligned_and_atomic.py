@@ -16,6 +16,7 @@ from auberge.isa.assembler import assemble
 from auberge.isa.riscv.rv64 import rv64
 from tests.conformance.boards import QEMU, run_here, run_in_qemu
 from tests.conformance.paging import FINISHER, POWER_OFF, SIZE, START, UART
+from tests.engine import regions
 
 TABLE, AREA = START + 0x10_0000, START + 0x20_0000
 VIRTUAL = 1 << 30
@@ -226,7 +227,9 @@ def check(claims: list[Claim], found: list[Result]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("engine", "each"), [("reference", 7), ("interpreter", 1)])
+@pytest.mark.parametrize(
+    ("engine", "each"), [("reference", 7), ("interpreter", 1), (regions.NAME, 1)]
+)
 def test_each_claim_holds(engine: str, each: int) -> None:
     """On the reference, which takes its time, each seventh of them, which are of all kinds."""
     claims = CLAIMS[::each]

@@ -8,6 +8,7 @@ import pytest
 from auberge.isa.riscv.rv64 import rv64
 from tests.conformance.boards import QEMU, run_here, run_in_qemu
 from tests.conformance.paging import alike, cases, describe, image, outcomes
+from tests.engine import eager, regions
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,6 +32,11 @@ def differences(engine: str, seed: str, count: int, directory: Path) -> list[str
 @pytest.mark.parametrize("seed", range(6))
 def test_accesses_of_the_interpreter(seed: int, tmp_path: Path) -> None:
     assert differences("interpreter", f"{seed}", 3000, tmp_path)[:1] == []
+
+
+@pytest.mark.parametrize("engine", [eager.NAME, regions.NAME])
+def test_accesses_in_regions(engine: str, tmp_path: Path) -> None:
+    assert differences(engine, engine, 3000, tmp_path)[:1] == []
 
 
 def test_accesses_of_the_reference(tmp_path: Path) -> None:

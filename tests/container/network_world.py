@@ -1,14 +1,17 @@
 """Scenarios of container networks, each run as a program in a network namespace of its own.
 
-`unshare --net python network_world.py SCENARIO FOLDER` prints what was seen as JSON. The "host" is
-the namespace it starts in; "outside" is another one, at the other end of a cable.
+`unshare --net --mount --pid ... python network_world.py SCENARIO FOLDER` prints what was seen as
+JSON. The "host" is the namespace it starts in; "outside" is another one, at the other end of a
+cable. It is the first process of a pid namespace, so all that it starts ends with it.
 """
 
 import ctypes
+import encodings.idna
 import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -331,6 +334,7 @@ def user() -> dict[str, object]:
     os.umask(0)
     os.mknod("/dev/net/tun", 0o020666, os.makedev(10, 200))
     os.umask(0o022)
+    assert subprocess and encodings.idna  # imported while their files can still be read
     if uid:
         os.setgroups([])
         os.setgid(uid)
@@ -380,9 +384,4 @@ SCENARIOS = {
 }
 
 if __name__ == "__main__":
-    os.setsid()
-    try:
-        print(json.dumps(SCENARIOS[sys.argv[1]]()), flush=True)
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        os.killpg(0, signal.SIGTERM)
+    print(json.dumps(SCENARIOS[sys.argv[1]]()), flush=True)

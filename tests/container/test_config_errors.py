@@ -1,4 +1,5 @@
 """Every error of a config.json names the path and the fix, whatever is in the file."""
+# ruff: noqa: E501
 
 import copy
 import json

@@ -12,6 +12,7 @@ import pytest
 
 WORLD = Path(__file__).with_name("network_world.py")
 ROOT = WORLD.parents[2]
+UNSHARE = "unshare --net --mount --pid --fork --kill-child --mount-proc".split()
 pytestmark = pytest.mark.slow
 
 
@@ -33,9 +34,14 @@ def scenario(name, tmp_path):
             pytest.skip(f"no {library} here; apt install {package}")
     if not shutil.which("unshare"):
         pytest.skip("no unshare here; apt install util-linux")
+    return run_world(name, str(tmp_path))
+
+
+def run_world(*arguments):
+    """What a scenario saw."""
     done = subprocess.run(
-        ["unshare", "--net", sys.executable, str(WORLD), name, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [*UNSHARE, sys.executable, str(WORLD), *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         timeout=60,

@@ -1,10 +1,7 @@
 """Networks without root, through pasta and slirp4netns, in namespaces of the tests' own."""
 
-import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 
 import pytest
@@ -14,7 +11,7 @@ from auberge.container.network_bridge import Rates
 from auberge.container.network_user import Running, collect, find_program, running
 from auberge.machine.net.forward import parse_forward
 from auberge.refusal import Refusal
-from tests.container.test_container_bridge import ROOT, WORLD
+from tests.container.test_container_bridge import run_world
 
 NOBODY = 65534
 PACKAGES = {"pasta": "passt", "slirp4netns": "slirp4netns"}
@@ -44,16 +41,7 @@ def test_a_container_is_connected_and_collected(program, uid, namespace, folder)
     os.symlink(path, f"{folder}/search/{program}")
     os.chown(f"{folder}/networks", uid, uid)
     arguments = [f"{folder}/networks", f"{folder}/search", str(uid), namespace]
-    done = subprocess.run(
-        ["unshare", "--net", "--mount", sys.executable, str(WORLD), "user", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {
+    assert run_world("user", *arguments) == {
         "program": program,
         "by the port": True,
         "collected while it runs": [],

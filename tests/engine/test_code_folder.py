@@ -9,6 +9,7 @@ import pytest
 
 from auberge.engine.code_folder import HALF_DONE, files, tidy
 from auberge.engine.region_file import RegionFile
+from tests.engine.kept import keep, kept
 
 NOW = 1_700_000_000.0
 
@@ -94,20 +95,20 @@ def test_who_compiles_tidies_once(where: Path, monkeypatch: pytest.MonkeyPatch) 
         "auberge.engine.region_file.tidy", lambda where, ours: asked.append((where, ours))
     )
     file = RegionFile(str(where / "regions-ours"))
-    file.regions(b"d" * 16)
+    kept(file)
     assert asked == []
     for entry in (0, 2):
-        file.keep(b"d" * 16, entry, 1, b"code")
+        keep(file, entry, b"code")
     assert asked == [(str(where), "ours")]
 
 
 def test_one_in_use_may_go(where: Path) -> None:
     """By a version of Auberge that compiles for another: it goes on, and begins anew."""
     file = RegionFile(str(where / "regions-other"))
-    file.keep(b"d" * 16, 0, 1, b"code")
+    keep(file, 0, b"code")
     tidy(str(where), "ours", 0)
     assert names(where) == set()
     file.look_again()
-    assert file.regions(b"d" * 16) == [(0, 1, b"code")]
-    file.keep(b"d" * 16, 2, 1, b"more")
-    assert RegionFile(str(where / "regions-other")).regions(b"d" * 16) == [(2, 1, b"more")]
+    assert kept(file) == {0: b"code"}
+    keep(file, 2, b"more")
+    assert kept(RegionFile(str(where / "regions-other"))) == {2: b"more"}

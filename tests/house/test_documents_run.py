@@ -6,6 +6,7 @@ import re
 import pytest
 
 from auberge.image import find
+from auberge.image.oci.names import lookup
 from tests.house.documents import DOCUMENTS, blocks, copy_repository, matches, play, steps
 from tests.house.source import ROOT
 
@@ -16,9 +17,11 @@ NEEDED = {
         "/usr/sbin/mke2fs": "e2fsprogs",
         "/usr/sbin/sfdisk": "fdisk",
     },
+    "images-of-containers.md": {"/usr/bin/skopeo": "skopeo"},
     "debug-a-guest.md": {"/usr/bin/gdb-multiarch": "gdb-multiarch"},
 }
 """What a document uses, and the package that brings it."""
+CONTAINERS = {"images-of-containers.md"}
 DEBIAN = {"README.md", "live-in-debian.md"}
 """What boots it, but must not take the time to build it."""
 
@@ -34,6 +37,8 @@ def test_a_document_does_what_it_says(path, tmp_path):
             pytest.skip(f"no {needed} here; apt install {package}")
     if path.name in DEBIAN and find("debian", "riscv64") is None:
         pytest.skip("no image debian; auberge image build debian")
+    if path.name in CONTAINERS and lookup("debian") is None:
+        pytest.skip("no image debian of this host's architecture; auberge image build debian:ARCH")
     copy_repository(tmp_path)
     play(path, tmp_path, slow=True)
 

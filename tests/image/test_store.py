@@ -7,6 +7,7 @@ import pytest
 
 from auberge.cli.main import main
 from auberge.image import find, store
+from auberge.image.oci.names import host_architecture
 from auberge.refusal import Refusal
 
 AGAIN = "run `auberge image build tiny:riscv64`"
@@ -168,5 +169,6 @@ def test_rm(tiny, capsys):
 def test_an_unknown_image_cannot_be_built(cache, capsys):
     assert main(["image", "build", "huge:z80"]) == 125
     assert capsys.readouterr().err == (
-        "auberge: huge:z80: no recipe for such an image; there is tiny:riscv64, debian:riscv64\n"
+        "auberge: huge:z80: no recipe for such an image; there is tiny:riscv64, debian:riscv64,"
+        f" debian:{host_architecture()}\n"
     )

@@ -12,12 +12,13 @@ from auberge.engine.clock import ManualClock
 from auberge.engine.exits import Spent
 from auberge.isa.riscv.rv64 import rv64
 from auberge.memory.ram import Ram
+from tests.engine import regions
 
 BASE = 0x8000_0000
 BOX = MASK[32] << 32
 FS_INITIAL, FS_DIRTY = 1 << 13, 3 << 13
 DYNAMIC = 7
-SAMPLES = {"reference": 8, "interpreter": 200}
+SAMPLES = {"reference": 8, "interpreter": 200, regions.NAME: 200}
 FUSED = {"fmadd": (0, 0, 0), "fmsub": (0, 0, 1), "fnmsub": (1, 0, 0), "fnmadd": (1, 0, 1)}
 INTEGERS = {"w": "i32", "wu": "u32", "l": "i64", "lu": "u64"}
 NAMES = [i.name for i in rv64.insns.values() if i.name[0] == "f" and "rm" in i.encoding.operands]

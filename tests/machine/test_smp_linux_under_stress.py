@@ -67,11 +67,14 @@ def stress(
         return machine.console.output.replace("\r", "")
 
 
-@pytest.mark.parametrize(("cpus", "first"), [(2, 0), (4, 2), (8, 4)])
-def test_what_stress_ng_verifies_holds(cpus, first, tmp_path):
+@pytest.mark.parametrize(
+    ("cpus", "first", "engine"),
+    [(2, 0, "auto"), (4, 2, "translator"), (8, 4, "auto"), (2, 4, "translator")],
+)
+def test_what_stress_ng_verifies_holds(cpus, first, engine, tmp_path):
     groups = GROUPS[first : first + 3]
     try:
-        output = stress(cpus, cpus, 3, "auto", groups, str(tmp_path))
+        output = stress(cpus, cpus, 3, engine, groups, str(tmp_path))
     except auberge.Refusal as refusal:
         pytest.skip(str(refusal))
     said, _, complaints = output.partition("@complaints\n")

@@ -79,9 +79,9 @@ def read_config(data: bytes, where: str) -> ImageConfig:
 def write_config(config: ImageConfig, event: Json, before: dict[str, Json]) -> Json:
     """The document that says the same, and as another did what has no field here.
 
-    `event` joins its history.
+    `event`, about the topmost layer, joins its history.
     """
-    old, history = before.get("config"), before.get("history")
+    old = before.get("config")
     settings: dict[str, Json] = dict(old) if isinstance(old, dict) else {}
     settings |= {
         "User": config.user,
@@ -99,7 +99,7 @@ def write_config(config: ImageConfig, event: Json, before: dict[str, Json]) -> J
         "os": "linux",
         "config": {name: value for name, value in settings.items() if value},
         "rootfs": {"type": "layers", "diff_ids": list(config.diff_ids)},
-        "history": [*(history if isinstance(history, list) else []), event],
+        "history": [*_history(before.get("history"), len(config.diff_ids) - 1), event],
     }
     for name, text in (
         ("variant", config.variant),
@@ -109,6 +109,14 @@ def write_config(config: ImageConfig, event: Json, before: dict[str, Json]) -> J
         if text:
             document[name] = text
     return document
+
+
+def _history(old: Json, layers: int) -> list[Json]:
+    """A history with an event for each of so many layers: peers refuse images that have others."""
+    events = old if isinstance(old, list) else []
+    told = sum(1 for each in events if isinstance(each, dict) and not each.get("empty_layer"))
+    unknown: list[Json] = [{"created_by": "unknown"} for _ in range(layers - told)]
+    return [*unknown, *events]
 
 
 def _word(node: Node) -> str:

@@ -25,7 +25,7 @@ from typing import NamedTuple
 from auberge.image.oci.beneath import remove_tree
 from auberge.image.oci.digest import digest_of, hasher, is_digest, read_digest
 from auberge.image.oci.document import Json, Node, parse, write
-from auberge.image.oci.unpack import Contents
+from auberge.image.oci.unpack import Contents, would_depend
 from auberge.image.store import cache_directory, is_name
 from auberge.refusal import Refusal
 
@@ -82,13 +82,14 @@ def contents(key: str) -> Contents:
     path = at("layers", key, "layer.json")
     try:
         with open(path, "rb") as file:
-            size, whiteouts, opaques, owners, overlays, depends = json.load(file)
+            size, whiteouts, opaques, owners, overlays, implied, depends = json.load(file)
         return Contents(
             size,
             tuple(whiteouts),
             tuple(opaques),
             {name: (uid, gid) for name, (uid, gid) in owners.items()},
             overlays,
+            tuple(implied),
             depends,
         )
     except OSError as error:
@@ -109,7 +110,9 @@ def known_layer(diff_id: str, below: Sequence[str]) -> str | None:
         key = key_of(diff_id, below, depends)
         # what says that it is there is renamed with it
         if os.path.exists(at("layers", key, "layer.json")):
-            return key
+            roots = [layer(each) for each in reversed(below)]
+            if depends or not would_depend(contents(key), roots):
+                return key
     return None
 
 
@@ -212,6 +215,8 @@ class Store:
     def add_layer(self, path: str, key: str, found: Contents) -> None:
         """Make a layer of a temporary directory that has its root, `fs`."""
         self.write(os.path.join(path, "layer.json"), json.dumps(found).encode())
+        # before the layer: who finds the layer need not look for its short name
+        self._add_short(key)
         try:
             os.rename(path, at("layers", key))
         except OSError as error:
@@ -219,6 +224,8 @@ class Store:
                 raise
             # somebody else was as fast
             remove_tree(path)
+
+    def _add_short(self, key: str) -> None:
         for length in range(SHORT, len(key) + 1):
             link = at("short", key[:length])
             target = f"../layers/{key}/fs"

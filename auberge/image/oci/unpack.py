@@ -50,8 +50,10 @@ class Contents(NamedTuple):
     """Those that could not be given to the files themselves."""
     overlays: bool
     """Whether the directory says all of this in overlayfs' way too."""
+    implied: tuple[str, ...]
+    """Directories it does not mention, though something is in them."""
     depends: bool
-    """Whether it would be another over other layers."""
+    """Whether it is as it is because of the layers below."""
 
 
 def unpack(
@@ -95,6 +97,34 @@ def parts_of(name: str, where: str, limits: Limits = LIMITS) -> Parts:
     return parts
 
 
+def would_depend(contents: Contents, below: Sequence[str]) -> bool:
+    """Whether a layer that did not depend on others would be another over these."""
+    if not below:
+        return bool(contents.whiteouts)
+    found = (as_below(tuple(filter(None, path.split("/"))), below) for path in contents.implied)
+    return any(entry is not None and not is_usual(entry) for entry in found)
+
+
+def as_below(parts: Parts, below: Sequence[str]) -> Entry | None:
+    """A directory as the topmost of these layers has it that has one."""
+    is_root = os.geteuid() == 0
+    for root in below:
+        try:
+            with opened(root, root) as tree:
+                found = os.stat(tree.directory(parts))
+        except (OSError, Refusal):
+            continue
+        mode = stat.S_IMODE(found.st_mode)
+        uid, gid = (found.st_uid, found.st_gid) if is_root else (0, 0)
+        return Entry("/".join(parts), DIRECTORY, mode, uid, gid, 0, found.st_mtime_ns)
+    return None
+
+
+def is_usual(entry: Entry) -> bool:
+    """Whether a directory is as it would be that nobody has mentioned; its time does not count."""
+    return (entry.mode, entry.uid, entry.gid) == (0o755, 0, 0)
+
+
 class Unpacker:
     """A layer that is being unpacked, member by member."""
 
@@ -111,6 +141,7 @@ class Unpacker:
         self._owners: dict[str, Owner] = {}
         self._size = 0
         self._overlays = True
+        self._implied: set[Parts] = set()
         self._depends = False
         self.at = ""
         """The member that is worked on."""
@@ -146,6 +177,7 @@ class Unpacker:
             tuple(sorted("/".join(parts) for parts in self._opaques)),
             self._owners,
             self._overlays,
+            tuple(sorted("/".join(parts) for parts in self._implied)),
             self._depends,
         )
 
@@ -257,19 +289,10 @@ class Unpacker:
 
     def _as_below(self, parts: Parts) -> Entry:
         """A directory that is not mentioned, as the nearest layer below has it."""
-        usual = Entry("/".join(parts), DIRECTORY, 0o755)
-        for root in self._below:
-            try:
-                with opened(root, self._where) as tree:
-                    found = os.stat(tree.directory(parts))
-            except (OSError, Refusal):
-                continue
-            mode = stat.S_IMODE(found.st_mode)
-            uid, gid = (found.st_uid, found.st_gid) if self._is_root else (0, 0)
-            entry = Entry("/".join(parts), DIRECTORY, mode, uid, gid, 0, found.st_mtime_ns)
-            self._depends |= (mode, uid, gid) != (usual.mode, usual.uid, usual.gid)
-            return entry
-        return usual
+        self._implied.add(parts)
+        entry = as_below(parts, self._below)
+        self._depends |= entry is not None and not is_usual(entry)
+        return entry or Entry("/".join(parts), DIRECTORY, 0o755)
 
     def _whiteout(self, parts: Parts, entry: Entry) -> None:
         if any(part.startswith(WHITEOUT) for part in parts[:-1]):

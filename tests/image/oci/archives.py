@@ -26,8 +26,8 @@ def folder(name, **fields):
     return member(name, kind=tarfile.DIRTYPE, **fields)
 
 
-def link(name, target, kind=tarfile.SYMTYPE):
-    return member(name, kind=kind, linkname=target)
+def link(name, target, kind=tarfile.SYMTYPE, **fields):
+    return member(name, kind=kind, linkname=target, **fields)
 
 
 def tar_of(members, form=tarfile.PAX_FORMAT):
@@ -65,6 +65,7 @@ def configuration(layers, arch="amd64", **more):
         "os": "linux",
         "config": {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]},
         "rootfs": {"type": "layers", "diff_ids": [sha256(layer) for layer in layers]},
+        "history": [{"created_by": "a test"} for _ in layers],
         **more,
     }
 

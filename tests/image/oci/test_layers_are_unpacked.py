@@ -47,7 +47,7 @@ def test_every_kind_is_there_as_it_was(tmp_path, form):
     assert stat.S_IMODE((root / "closed").stat().st_mode) == 0
     assert (root / "contiguous").read_bytes() == b"y"
     assert contents.size == 4002
-    assert contents._replace(size=0) == Contents(0, (), (), {}, True, False)
+    assert contents._replace(size=0) == Contents(0, (), (), {}, True, (), False)
 
 
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
@@ -176,5 +176,5 @@ def test_times_before_1970_and_between_seconds(tmp_path):
 
 
 def test_what_is_known_of_a_layer_is_json():
-    contents = Contents(1, ("a",), (), {"x": (1, 2)}, True, False)
-    assert json.loads(json.dumps(contents)) == [1, ["a"], [], {"x": [1, 2]}, True, False]
+    contents = Contents(1, ("a",), (), {"x": (1, 2)}, True, ("",), False)
+    assert json.loads(json.dumps(contents)) == [1, ["a"], [], {"x": [1, 2]}, True, [""], False]

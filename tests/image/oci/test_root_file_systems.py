@@ -24,7 +24,7 @@ LOW = tar_of(
         folder("etc"),
         member("etc/gone", b"gone"),
         member("etc/stays", b"stays", mode=0o640),
-        link("etc/hard", "etc/stays", b"1"),
+        link("etc/hard", "etc/stays", b"1", mode=0o640),
         folder("opaque"),
         member("opaque/hidden", b"hidden"),
         folder("tree"),
@@ -146,7 +146,7 @@ def test_changes_are_there_again_and_make_a_layer(record, tmp_path, kind):
     new = commit(record, again, "new", comment="why")
     assert new.layers[:-1] == record.layers and new.blobs[:-1] == record.blobs
     history = json.loads(content.read_blob(new.config, ""))["history"]
-    assert history[-1]["comment"] == "why"
+    assert len(history) == 5 and history[-1]["comment"] == "why"
     assert image_config(new).cmd == ("/bin/sh",)
     with mounted(prepare(new, str(tmp_path / "c"), "c2", False)) as root:
         pass
@@ -238,9 +238,11 @@ def deep(path, depth):
     os.close(here)
 
 
+@pytest.mark.slow
 def test_whatever_a_container_made_is_removed(tmp_path):
     os.makedirs(tmp_path / "c/x")
-    deep(tmp_path / "c", 5000)
+    # more than Python recurses, or most processes may have descriptors
+    deep(tmp_path / "c", 1200)
     os.symlink("/", tmp_path / "c/root")
     os.chmod(tmp_path / "c/x", 0)
     (tmp_path / "kept").write_text("kept")
