@@ -10,7 +10,8 @@ from auberge.engine.exits import Watch
 from auberge.memory.ram import PRIVATE, Ram
 
 SINK = 32  # where a write to x0 goes: the file of integer registers has one more than the manual's
-TLB_ENTRIES = {"fetch": 256, "load": 512, "store": 512}  # of 16 bytes: tag, addend
+TLB_ENTRIES = {"fetch": 256, "load": 2048, "store": 2048}
+ENTRY = 16  # bytes of a TLB entry: tag, addend
 BANKS = 8
 WATCHES = 4  # how many ranges of addresses may be watched
 KEY_WORDS = 2  # what a TLB bank is known by: the state its translations depend on, packed
@@ -73,7 +74,7 @@ class Layout:
         self.table: dict[str, int] = {}  # of an access kind, within a bank
         for kind, entries in TLB_ENTRIES.items():
             self.table[kind] = at
-            at += 16 * entries
+            at += ENTRY * entries
         self.bank_size = at
         self.size = self.tlb + BANKS * self.bank_size
 
