@@ -78,6 +78,8 @@ class Regions:
     def __init__(self, host: Host) -> None:
         llvm.initialize_all_targets()
         llvm.initialize_all_asmprinters()
+        # Loop strength reduction trades what x86-64 adds up in an address for registers it lacks.
+        llvm.set_option("auberge", "-disable-lsr")
         self.triple = TRIPLES[host.machine]
         self.machine = llvm.Target.from_triple(self.triple).create_target_machine(
             cpu=host.cpu, features=",".join("+" + f for f in host.features), opt=1, reloc="pic",
