@@ -21,20 +21,31 @@ from auberge.engine.fpu import (
     declaration,
     declaration_of_comparison,
 )
-from auberge.engine.llvm_text import LIKELY, PARAMS, STATE, TRAPPED, tail_call
+from auberge.engine.llvm_text import LIKELY, MEMORY, PARAMS, STATE, tail_call
 from auberge.engine.lowering import FRM, Context, Register
-from auberge.engine.paged import Paged, Reach
-from auberge.isa.hart import FETCH, PC, ZERO, Place
+from auberge.engine.paged import Paged
+from auberge.isa.hart import FETCH, LOAD, PC, STORE, ZERO, Place
 from auberge.isa.spec import Cell, Csr, Part
 
 
 class Way(NamedTuple):
-    """A way out of the region: from the start of which block, with what written since."""
+    """A way out of the region: from which block, with what written since it began."""
 
     label: str
     block: int
     written: frozenset[str]
-    text: Callable[[], None]
+
+
+class Early(NamedTuple):
+    """A way out before an instruction, whose record is `distance` bytes on, `done` into a block.
+
+    `since` counts the registers written by then: those with the same find the same values.
+    """
+
+    way: Way
+    since: int
+    distance: int
+    done: int
 
 
 class Found(NamedTuple):
@@ -44,8 +55,7 @@ class Found(NamedTuple):
     addend: str
 
 
-NEAR = 1 << 32  # bytes: distances that are known may add up to anything, so they are limited
-FAR = 1 << 62  # bytes, more than between any two addresses that are near to the same
+NEAR = 1 << 32  # bytes: known distances from an address, within which others are near to it
 
 
 def base_of(va: Bits) -> Bits:
@@ -76,8 +86,9 @@ class Region(Paged):
         self.used: set[str] = set()  # registers, as `x5`
         self.written: dict[int, frozenset[str]] = {}  # by each block
         self.edges: dict[int, list[int]] = {}
-        self.ways: list[Way] = []
-        self.failures: set[str] = set()  # what failing instructions lead to
+        self.indirects: list[Way] = []
+        self.early: list[Early] = []
+        self.since = 0
         self.headers: set[int] = set()
         self.links: dict[int, list[tuple[int, frozenset[str]]]] = {}  # in-page targets outside
         self.places: dict[Bits, int] = {}  # a leaf that is an address: its offset in the page
@@ -198,10 +209,7 @@ class Region(Paged):
         self.do(f"store i64 {target}, ptr %target.p")
         label = self.labels("indirect")[0]
         self.do(f"br label %{label}")
-        self.ways.append(Way(label, self.start_block, self.block_written, self.go_indirect))
-
-    def go_indirect(self) -> None:
-        self.go(self.op("load i64, ptr %target.p"))
+        self.indirects.append(Way(label, self.start_block, self.block_written))
 
     def go(self, target: str) -> None:
         """On to the record of an address, which may be in this page."""
@@ -262,7 +270,7 @@ class Region(Paged):
             is_so = self.op(f"icmp eq i64 {part}, {value}")
             self.do(f"br i1 {is_so}, label %{same}, label %once, {LIKELY}")
             self.start(same)
-        self.question("%left", f"b{self.entry}", "called", "rest")
+        self.question("%left", f"b{self.entry}", "look")
 
     def guards(self) -> list[tuple[tuple[Cell, int, int], int]]:
         """What of the state must be as this region takes it to be."""
@@ -270,20 +278,25 @@ class Region(Paged):
             return []
         return list(self.steady.items())
 
-    def question(self, left: str, on: str, called: str, rest: str) -> None:
+    def question(self, left: str, on: str, look: str) -> None:
         """Is there budget for one way through, and does nobody call?"""
-        (calm,) = self.labels("calm")
         enough = self.op(f"icmp ugt i64 {left}, {self.size}")
-        self.do(f"br i1 {enough}, label %{calm}, label %{rest}, {LIKELY}")
-        self.start(calm)
         quiet = self.op(f"icmp eq i64 {self.get('attention')}, 0")
-        self.do(f"br i1 {quiet}, label %{on}, label %{called}, {LIKELY}")
+        both = self.op(f"and i1 {enough}, {quiet}")
+        self.do(f"br i1 {both}, label %{on}, label %{look}, {LIKELY}")
+
+    def look_up(self, rec: str, left: str) -> None:
+        """There is not, or somebody does: leave for a record that is to come next."""
+        enough = self.op(f"icmp ugt i64 {left}, {self.size}")
+        called, rest = self.shared("called"), self.shared("rest")
+        f = self.op(f"select i1 {enough}, ptr {called}, ptr {rest}")
+        self.lines += tail_call(f, rec=rec, left=left)
 
     def check(self, target: int) -> None:
         """The header of a loop: look up, then on."""
         self.start(f"h{target}")
         left = self.op("load i64, ptr %left.p")
-        self.question(left, f"b{target}", f"called{target}", f"rest{target}")
+        self.question(left, f"b{target}", f"look{target}")
 
     # -- leaving --------------------------------------------------------------------------------
     def leave_region(self) -> None:
@@ -294,23 +307,46 @@ class Region(Paged):
             self.save(frozenset[str]().union(*(before[b] | own for b, own in froms)))
             self.go_on_at(offset)
         for target in sorted(self.headers):
-            for f in ("called", "rest"):
-                self.start(f"{f}{target}")
-                self.save(before[target])
-                self.jump(f, self.record(target), self.op("load i64, ptr %left.p"))
-        for way in self.ways:
+            self.start(f"look{target}")
+            self.save(before[target])
+            self.look_up(self.record(target), self.op("load i64, ptr %left.p"))
+        for way in self.indirects:
             self.start(way.label)
             self.save(before[way.block] | way.written)
-            way.text()
-        for f in sorted(self.failures):
-            self.start(f)
+            self.go(self.op("load i64, ptr %target.p"))
+        self.leave_early(before)
+        self.start("look")
+        self.look_up("%rec", "%left")
+        if self.guards():
+            self.start("once")
+            self.jump("once", "%rec", "%left")
+
+    def leave_early(self, before: dict[int, frozenset[str]]) -> None:
+        """Ways out before an instruction; those with the same values to store share that.
+
+        On to its record; but if that is this region's, it would come back here: so once without.
+        """
+        shared: dict[tuple[int, int, bool], list[Early]] = {}
+        for early in self.early:
+            key = early.way.block, early.since, early.distance == 0
+            shared.setdefault(key, []).append(early)
+        for (block, _, is_entry), those in shared.items():
+            (save,) = self.labels("save")
+            for early in those:
+                self.start(early.way.label)
+                self.do(f"store i64 {early.distance}, ptr %distance.p")
+                self.do(f"store i64 {early.done}, ptr %done.p")
+                self.do(f"br label %{save}")
+            self.start(save)
+            self.save(before[block] | those[0].way.written)
+            self.do(f"br label %{'early_once' if is_entry else 'early'}")
+        for label in sorted({"early_once" if is_entry else "early" for *_, is_entry in shared}):
+            self.start(label)
             distance = self.op("load i64, ptr %distance.p")
             left, done = (self.op(f"load i64, ptr %{v}.p") for v in ("left", "done"))
             rec = self.op(f"getelementptr i8, ptr %rec, i64 {distance}")
-            self.jump(f, rec, self.op(f"sub i64 {left}, {done}"))
-        for f in ("called", "rest", *(["once"] if self.guards() else [])):
-            self.start(f)
-            self.jump(f, "%rec", "%left")
+            f = self.shared("once") if label == "early_once" else self.op(f"load ptr, ptr {rec}")
+            self.lines += tail_call(f, rec=rec, left=self.op(f"sub i64 {left}, {done}"))
 
     def go_on_at(self, offset: int) -> None:
         """Leave for the record of an offset of the page, or beyond it."""
@@ -348,60 +384,90 @@ class Region(Paged):
         """A pointer to the record of what is at an offset of the page."""
         return self.op(f"getelementptr i8, ptr %rec, i64 {8 * (offset - self.entry)}")
 
-    def fail(self, status: str) -> None:
-        if status == str(TRAPPED):
-            self.way_out("trapped")
-        else:
-            self.put("outcome", status)
-            self.way_out("failed")
-
-    def way_out(self, f: str) -> None:
-        """End this path before the instruction, in code that handlers share."""
-        distance, done = 8 * (self.step.offset - self.entry), self.count
+    def way_out(self) -> str:
+        """The label of what leaves before the instruction, which its record is to execute."""
         (label,) = self.labels("out")
-        self.failures.add(f)
+        way = Way(label, self.start_block, self.block_written)
+        distance = 8 * (self.step.offset - self.entry)
+        self.early.append(Early(way, self.since, distance, self.count))
+        return label
 
-        def text() -> None:
-            self.do(f"store i64 {distance}, ptr %distance.p")
-            self.do(f"store i64 {done}, ptr %done.p")
-            self.do(f"br label %{f}")
+    def trap(self, cause: int | Bits, tval: Bits = ZERO) -> None:
+        self.defer()
 
-        self.ways.append(Way(label, self.start_block, self.block_written, text))
-        self.end(f"br label %{label}")
+    def fail(self, status: str) -> None:
+        self.defer()
 
     def defer(self) -> None:
-        self.way_out("deferred")
+        if self.wrote:
+            raise TypeError("this instruction could not be begun again after its memory write")
+        self.end(f"br label %{self.way_out()}")
 
     # -- memory: what a block has found in the TLB, it need not look for again -------------------
-    def reach(self, va: Bits, access: str, size: int) -> Reach:
-        """As `Paged`; but near an address whose page this block has found, pages are compared.
+    def reach(self, va: Bits, access: str, size: int) -> str:
+        """A pointer to an access that is in one page of RAM; what is not leaves.
 
         What was found may be used until the guest fences (Volume II, 4.2.1), which no region does.
         """
-        found = self.found.get((base_of(va), access))
+        if self.wrote:
+            raise TypeError("an access that follows a memory write could trap, and not undo it")
+        at, key = self.low(va), (base_of(va), access)
+        found = self.found.get(key)
         if found is None:
-            return super().reach(va, access, size)
+            want = self.last_page(at, size)
+            addend = self.addend(at, access, want)
+            self.found[key] = Found(want, addend)
+        else:
+            offset = self.op(f"sub i64 {at}, {found.page}")
+            inside = self.op(f"icmp ule i64 {offset}, {PAGE - size}")
+            addend = self.either_addend(
+                inside, found.addend, at, access, lambda: self.last_page(at, size)
+            )
+        return self.op(f"inttoptr i64 {self.op(f'add i64 {at}, {addend}')} to ptr")
+
+    def addend(self, at: str, access: str, want: str) -> str:
+        """What makes a host address of `at`: from the TLB, where it has the page `want`."""
+        entry = self.tlb_entry("%tlb", at, access)
+        tag = self.op(f"load i64, ptr {entry}, {STATE}")
+        second = self.op(f"getelementptr i8, ptr {entry}, i64 8")
+        addend = self.op(f"load i64, ptr {second}, {STATE}")
+        same = self.op(f"icmp eq i64 {tag}, {want}")
+        return self.either_addend(same, addend, at, access, lambda: want)
+
+    def either_addend(
+        self, good: str, addend: str, at: str, access: str, want: Callable[[], str]
+    ) -> str:
+        """That addend where it is `good`; else what is called for has one, or the region ends."""
+        touch, done = self.labels("touch", "done")
+        before = self.block
+        self.do(f"br i1 {good}, label %{done}, label %{touch}, {LIKELY}")
+        self.start(touch)
+        args = f"ptr %st, i64 {at}, i64 {want()}"
+        f = self.shared("touch_" + access)
+        got = self.op(f"call preserve_mostcc {{ i64, i64 }} {f}({args})")
+        value, status = (self.op(f"extractvalue {{ i64, i64 }} {got}, {n}") for n in (0, 1))
+        fine = self.op(f"icmp eq i64 {status}, 0")
+        self.do(f"br i1 {fine}, label %{done}, label %{self.way_out()}, {LIKELY}")
+        self.start(done)
+        return self.op(f"phi i64 [ {addend}, %{before} ], [ {value}, %{touch} ]")
+
+    def load(self, va: Bits, size: int) -> Bits:
+        host = self.reach(va, LOAD, size)
+        got = self.op(f"load volatile i{8 * size}, ptr {host}, align 1, {MEMORY}")
+        return self.leaf(8 * size, got)
+
+    def store(self, va: Bits, size: int, v: Bits) -> None:
+        host, value = self.reach(va, STORE, size), self.low(v)
+        self.do(f"store volatile i{8 * size} {value}, ptr {host}, align 1, {MEMORY}")
+        self.wrote = True
+
+    def place(self, va: Bits, size: int, access: str) -> Bits:
+        if self.wrote:
+            raise TypeError("a second access may trap after a memory write; place both first")
         at = self.low(va)
-        hit, slow, done = self.labels("hit", "slow", "done")
-        offset = self.op(f"sub i64 {at}, {found.page}")
-        inside = self.op(f"icmp ule i64 {offset}, {PAGE - size}")
-        self.do(f"br i1 {inside}, label %{hit}, label %{slow}, {LIKELY}")
-        self.start(hit)
-        host = self.op(f"add i64 {at}, {found.addend}")
-        return Reach(hit, slow, done, at, host, *found, "again_")
-
-    def give_up(self, reach: Reach) -> str:
-        # A page so far from this address that no access which is near to it is inside.
-        return "" if reach.again else self.op(f"add i64 {reach.va}, {FAR}")
-
-    def remember(self, va: Bits, access: str, reach: Reach, lost: str, from_slow: str) -> None:
-        if not reach.again:
-            ways = (reach.page, lost), (reach.addend, "0")
-            phis = [
-                self.op(f"phi i64 [ {hit}, %{reach.hit} ], [ {slow}, %{from_slow} ]")
-                for hit, slow in ways
-            ]
-            self.found[base_of(va), access] = Found(*phis)
+        # Low address bits are part of what is compared, so that only an aligned access is there.
+        want = self.op(f"and i64 {at}, {-PAGE | size - 1}")
+        return self.leaf(64, self.op(f"add i64 {at}, {self.addend(at, access, want)}"))
 
     @contextmanager
     def when(self, cond: Bits) -> Iterator[None]:
@@ -452,6 +518,7 @@ class Region(Paged):
             self.now[key] = v
             self.used.add(name)
             self.block_written |= {name}
+            self.since += 1
         self.written[self.start_block] = self.block_written
 
     def instruction_word(self) -> Bits:

@@ -18,11 +18,7 @@ KEY_WORDS = 2  # what a TLB bank is known by: the state its translations depend 
 
 # Native functions that translated code finds by their addresses in the state.
 SHARED = (
-    "find", "called", "rest", "trapped", "failed", "deferred", "once",
-    *(f"{again}{kind}_{size}"
-      for again in ("", "again_") for kind in ("load", "store") for size in (1, 2, 4, 8)),
-    "place_load_4", "place_load_8", "place_store_4", "place_store_8", "place_store_64",
-    "fpu_narrow_32",
+    "find", "called", "rest", "once", "touch_load", "touch_store", "fpu_narrow_32",
 )  # fmt: skip
 # Why regions were left, but to go on at other code: see `leaving`.
 CAUSES = ("budget", "attention", "trap", "device", "fetch", "mode", "reference")
