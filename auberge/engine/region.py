@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from auberge.bits.bits import Bits, const, signed
-from auberge.engine.explore import PAGE, Explorer, Shape, Step, is_steady
+from auberge.engine.explore import PAGE, Drift, Explorer, Shape, Step, base_of, is_steady
 from auberge.engine.fpu import (
     EXACT,
     TYPES,
@@ -55,20 +55,6 @@ class Found(NamedTuple):
     addend: str
 
 
-NEAR = 1 << 32  # bytes: known distances from an address, within which others are near to it
-
-
-def base_of(va: Bits) -> Bits:
-    """What an address is near: without the distances that are known."""
-    distance = 0
-    while va.op == "add" and va.args[1].value is not None:
-        distance += signed(va.args[1].value, 64)
-        if not -NEAR < distance < NEAR:
-            break
-        va = va.args[0]
-    return va
-
-
 def exit_label(offset: int) -> str:
     """Of what leaves for an offset of the page, or beyond it."""
     return f"x{offset}" if offset >= 0 else f"before{-offset}"
@@ -93,6 +79,12 @@ class Region(Paged):
         self.links: dict[int, list[tuple[int, frozenset[str]]]] = {}  # in-page targets outside
         self.places: dict[Bits, int] = {}  # a leaf that is an address: its offset in the page
         self.needs: set[str] = set()  # declarations
+        self.loops = [
+            (loop, Drift.of_all(context.isa, (shape.steps[o] for o in loop if o in shape.steps)))
+            for loop in shape.loops()
+        ]
+        self.before: dict[Bits, str] = {}  # what a register held when its block began: the register
+        self.kept: set[str] = set()  # registers, as `x5.load`: the page last found by it is kept
         self.step: Step
         self.found: dict[tuple[Bits, str], Found]  # of a block, by base and kind of access
         for start in shape.starts:
@@ -263,6 +255,10 @@ class Region(Paged):
             self.do(f"%{name}.p = alloca i64")
             v = self.op(f"load i64, ptr {self.cell_of(name)}, {STATE}")
             self.do(f"store i64 {v}, ptr %{name}.p")
+        for name in sorted(self.kept):
+            for v, nothing in (("page", -1), ("addend", 0)):  # no page has that address
+                self.do(f"%{v}.{name}.p = alloca i64")
+                self.do(f"store i64 {nothing}, ptr %{v}.{name}.p")
         for (cell, hi, lo), value in self.guards():
             bits = self.op(f"lshr i64 {self.get(cell.name)}, {lo}")
             part = self.op(f"and i64 {bits}, {(1 << hi - lo + 1) - 1}")
@@ -414,9 +410,13 @@ class Region(Paged):
         at, key = self.low(va), (base_of(va), access)
         found = self.found.get(key)
         if found is None:
-            want = self.last_page(at, size)
-            addend = self.addend(at, access, want)
-            self.found[key] = Found(want, addend)
+            base = self.before.get(key[0])
+            if base is not None and self.is_kept(base):
+                self.found[key] = self.keep(at, access, size, f"{base}.{access}")
+            else:
+                want = self.last_page(at, size)
+                self.found[key] = Found(want, self.addend(at, access, want))
+            addend = self.found[key].addend
         else:
             offset = self.op(f"sub i64 {at}, {found.page}")
             inside = self.op(f"icmp ule i64 {offset}, {PAGE - size}")
@@ -424,6 +424,30 @@ class Region(Paged):
                 inside, found.addend, at, access, lambda: self.last_page(at, size)
             )
         return self.op(f"inttoptr i64 {self.op(f'add i64 {at}, {addend}')} to ptr")
+
+    def is_kept(self, base: str) -> bool:
+        """Whether this is in a loop in which that register only drifts: it stays in its page."""
+        here = self.step.offset
+        return any(here in loop and base not in others for loop, others in self.loops)
+
+    def keep(self, at: str, access: str, size: int, name: str) -> Found:
+        """The page that was last found by a register, if it has this access; else that found now.
+
+        Low address bits are part of what is compared: then it is in one page.
+        """
+        self.kept.add(name)
+        other, done = self.labels("other", "kept")
+        page, addend = (self.op(f"load i64, ptr %{v}.{name}.p") for v in ("page", "addend"))
+        same = self.op(f"icmp eq i64 {self.op(f'and i64 {at}, {-PAGE | size - 1}')}, {page}")
+        self.do(f"br i1 {same}, label %{done}, label %{other}, {LIKELY}")
+        self.start(other)
+        want = self.last_page(at, size)
+        addend = self.addend(at, access, want)
+        self.do(f"store i64 {want}, ptr %page.{name}.p")
+        self.do(f"store i64 {addend}, ptr %addend.{name}.p")
+        self.do(f"br label %{done}")
+        self.start(done)
+        return Found(*(self.op(f"load i64, ptr %{v}.{name}.p") for v in ("page", "addend")))
 
     def addend(self, at: str, access: str, want: str) -> str:
         """What makes a host address of `at`: from the TLB, where it has the page `want`."""
@@ -501,6 +525,7 @@ class Region(Paged):
         if key not in self.now:
             self.used.add(f"{file}{number}")
             self.now[key] = self.leaf(64, self.op(f"load i64, ptr %{file}{number}.p"))
+            self.before[self.now[key]] = f"{file}{number}"
         return self.now[key]
 
     def commit(self) -> None:
