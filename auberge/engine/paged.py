@@ -97,6 +97,14 @@ class Touch(Routine):
     before the instruction, which is executed by its record.
     """
 
+    def fail(self, status: str) -> None:
+        self.give_up("trap")
+
+    def give_up(self, cause: str) -> None:
+        """Fail, and count why."""
+        count_exit(self, cause)
+        super().fail(str(EXITS))
+
     def look(self, va: Bits, want: Bits, access: str) -> None:
         """Answer at once, if the TLB has the page."""
         entry = self.tlb_entry(self.bank(), self.low(va), access)
@@ -110,9 +118,17 @@ def touch(h: Touch, va: Bits, want: Bits, access: str) -> None:
     """Find the page of an access; `want` is its address, if the access is in one page."""
     h.look(va, want, access)
     with h.when((va & -PAGE & (1 << 64) - 1).ne(want)):
-        h.fail(str(EXITS))
+        with h.when((want & PAGE - 1).ne(0)):
+            h.give_up("trap")  # an atomic access that is misaligned
+        h.give_up("crossing")
     pa = h.call("translate_" + access, va)
     with h.when(~h.is_ram(pa, 1) | h[WATCHING].ne(0)):
-        h.fail(str(EXITS))
+        h.give_up("device")
     h.refill(va, pa, access)
     h.answer(h.physical(pa) - va)
+
+
+def count_exit(h: Trace, cause: str) -> None:
+    """One more time that a region was left, and why."""
+    cell = f"exits_{cause}"
+    h.put(cell, h.op(f"add i64 {h.get(cell)}, 1"))

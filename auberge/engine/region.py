@@ -23,7 +23,7 @@ from auberge.engine.fpu import (
 )
 from auberge.engine.llvm_text import LIKELY, MEMORY, PARAMS, STATE, tail_call
 from auberge.engine.lowering import FRM, Context, Register
-from auberge.engine.paged import Paged
+from auberge.engine.paged import Paged, count_exit
 from auberge.isa.hart import FETCH, LOAD, PC, STORE, ZERO, Place
 from auberge.isa.spec import Cell, Csr, Part
 
@@ -341,7 +341,7 @@ class Region(Paged):
             distance = self.op("load i64, ptr %distance.p")
             left, done = (self.op(f"load i64, ptr %{v}.p") for v in ("left", "done"))
             rec = self.op(f"getelementptr i8, ptr %rec, i64 {distance}")
-            f = self.shared("once") if label == "early_once" else self.op(f"load ptr, ptr {rec}")
+            f = self.shared("alone") if label == "early_once" else self.op(f"load ptr, ptr {rec}")
             self.lines += tail_call(f, rec=rec, left=self.op(f"sub i64 {left}, {done}"))
 
     def go_on_at(self, offset: int) -> None:
@@ -389,14 +389,16 @@ class Region(Paged):
         return label
 
     def trap(self, cause: int | Bits, tval: Bits = ZERO) -> None:
-        self.defer()
-
-    def fail(self, status: str) -> None:
-        self.defer()
+        self.leave_for("trap")
 
     def defer(self) -> None:
+        self.leave_for("reference")
+
+    def leave_for(self, cause: str) -> None:
+        """End this path before the instruction."""
         if self.wrote:
             raise TypeError("this instruction could not be begun again after its memory write")
+        count_exit(self, cause)
         self.end(f"br label %{self.way_out()}")
 
     # -- memory: what a block has found in the TLB, it need not look for again -------------------

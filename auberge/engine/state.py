@@ -18,10 +18,10 @@ KEY_WORDS = 2  # what a TLB bank is known by: the state its translations depend 
 
 # Native functions that translated code finds by their addresses in the state.
 SHARED = (
-    "find", "called", "rest", "once", "touch_load", "touch_store", "fpu_narrow_32",
+    "find", "called", "rest", "once", "alone", "touch_load", "touch_store", "fpu_narrow_32",
 )  # fmt: skip
 # Why regions were left, but to go on at other code: see `leaving`.
-CAUSES = ("budget", "attention", "trap", "device", "fetch", "mode", "reference")
+CAUSES = ("budget", "attention", "trap", "device", "crossing", "fetch", "mode", "reference")
 LONGEST_SLICE = 1 << 15  # instructions between two looks at the clock: some 60 us
 SAMPLES = 64  # places where slices ended that are kept until someone asks
 
