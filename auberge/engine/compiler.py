@@ -96,7 +96,7 @@ class Regions:
     def __init__(self, host: Host) -> None:
         llvm.initialize_all_targets()
         llvm.initialize_all_asmprinters()
-        _allocate_well()
+        _set_options()
         self.triple = TRIPLES[host.machine]
         target = llvm.Target.from_triple(self.triple)
         self.quick, self.machine = (
@@ -155,9 +155,12 @@ class Regions:
 
 
 @functools.cache
-def _allocate_well() -> None:
-    """Have LLVM allocate registers as when it optimises; it takes an option but once."""
-    for option in ("-optimize-regalloc", "-regalloc=greedy"):
+def _set_options() -> None:
+    """Have LLVM allocate registers as when it optimises; it takes an option but once.
+
+    Loop strength reduction trades what x86-64 adds up in an address for registers that it lacks.
+    """
+    for option in ("-optimize-regalloc", "-regalloc=greedy", "-disable-lsr"):
         llvm.set_option("regions", option)
 
 

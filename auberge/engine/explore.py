@@ -7,11 +7,11 @@ not plain would lead on: that a region of its own, or is interpreted.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from auberge.bits.bits import Bits, signed
+from auberge.bits.bits import Bits, const, signed
 from auberge.engine.access import Watched
 from auberge.isa.hart import PC, ZERO, Place, Spy
 from auberge.isa.spec import Cell, Csr, Form, Insn, Isa, Part
@@ -126,6 +126,53 @@ class Step(NamedTuple):
         return self.offset + signed(self.form.values(self.word)["offset"] & (1 << 64) - 1, 64)
 
 
+NEAR = 1 << 32  # bytes: known distances from an address, within which others are near to it
+
+
+def base_of(va: Bits) -> Bits:
+    """What an address is near: without the distances that are known."""
+    distance = 0
+    while va.op == "add" and va.args[1].value is not None:
+        distance += signed(va.args[1].value, 64)
+        if not -NEAR < distance < NEAR:
+            break
+        va = va.args[0]
+    return va
+
+
+class Drift(Spy):
+    """Which registers one instruction sets to anything but an address plus a known distance."""
+
+    def __init__(self, isa: Isa, step: Step) -> None:
+        self.addresses: set[Bits] = set()
+        self.others: set[str] = set()
+        values = step.form.values(step.word)
+        widths = step.form.insn.encoding.operands
+        operands = {name: const(v, widths[name].width) for name, v in values.items()}
+        super().__init__(isa, lambda h, *_: step.form.insn.execute(h, **operands))
+
+    @classmethod
+    def of_all(cls, isa: Isa, steps: Iterable[Step]) -> set[str]:
+        """Those that any of the instructions sets so."""
+        return set[str]().union(*(cls(isa, step).others for step in steps))
+
+    def read(self, cell: Cell) -> Bits:
+        return self.address() if cell == PC else self.unknown()
+
+    def read_register(self, file: str, i: Bits) -> Bits:
+        return self.address() if int(i) else ZERO
+
+    def address(self) -> Bits:
+        new = self.unknown()
+        self.addresses.add(new)
+        return new
+
+    def write_register(self, file: str, i: Bits, v: Bits) -> None:
+        base = base_of(v)
+        if base.value is None and base not in self.addresses:
+            self.others.add(f"{file}{int(i)}")
+
+
 class Shape(NamedTuple):
     """The instructions of a region by their offsets, and which of them begin a block."""
 
@@ -144,6 +191,15 @@ class Shape(NamedTuple):
                 target = step.target()
                 found |= {step.next} if target is None else {step.next, target}
         return sorted(offset for offset in found if 0 <= offset < PAGE)
+
+    def loops(self) -> list[range]:
+        """The offsets of each loop, taken to be all from where it leads back to."""
+        back = ((step.target(), step) for step in self.steps.values())
+        return [
+            range(target, step.next, 2)
+            for target, step in back
+            if target in self.starts and target <= step.offset
+        ]
 
 
 class Explorer:

@@ -23,6 +23,7 @@ from auberge.engine.fetch import (
 )
 from auberge.engine.fpu import TYPES
 from auberge.engine.llvm_text import LEFT, LIKELY, RARE, STATE, TRAPPED, expand
+from auberge.engine.records import PAGE_OF_RECORDS
 from auberge.engine.state import BANKS, KEY_WORDS, SHARED, SOFT, TLB_ENTRIES, Layout
 
 SSIP = 2  # mip.SSIP
@@ -108,9 +109,15 @@ stop:
 }}
 """
 
-# A region is called, at the record of what it would do next.
+# A region is called, at the record of what it would do next: after that, if a device has answered.
 CALLED = f"""
 handler @called {{
+    %answered = get answered
+    %completes = icmp ne i64 %answered, 0
+    br i1 %completes, label %access, label %look, {RARE}
+access:
+    jump @once
+look:
     {PUT_PC}
     jump @attend
 }}
@@ -212,7 +219,8 @@ on:
 }}
 """
 
-# A routine trapped, or asked the host: `outcome` says which. What asked will be executed again.
+# A routine trapped, or asked the host: `outcome` says which. What asked will be executed again; by
+# its address, if this is the debug page, whose records hold nothing for long.
 FAILED = f"""
 handler @failed {{
     %outcome = get outcome
@@ -222,7 +230,11 @@ a_trap:
     jump @trapped
 an_exit:
     {PUT_PC}
-    put resume_record, %here
+    %debug = get debug_page
+    %beyond = sub i64 %here, %debug
+    %is_once = icmp ult i64 %beyond, {PAGE_OF_RECORDS}
+    %again = select i1 %is_once, i64 0, i64 %here
+    put resume_record, %again
     put resume_bias, %bias
     jump @leave
 }}

@@ -20,7 +20,7 @@ from auberge.engine.llvm_text import (
     pointer,
     storing,
 )
-from auberge.engine.state import TLB_ENTRIES, Layout
+from auberge.engine.state import ENTRY, TLB_ENTRIES, Layout
 from auberge.isa.hart import ZERO, Hart, Spy
 from auberge.isa.spec import Cell, Isa
 
@@ -246,7 +246,7 @@ class Trace(EngineHart):
     def clear_bank(self, n: int) -> None:
         at = self.layout.tlb + n * self.layout.bank_size
         bank = self.op(f"getelementptr i8, ptr %st, i64 {at}")
-        args = f"ptr {bank}, i64 {self.layout.bank_size}, i64 -1, i64 8"
+        args = f"ptr {bank}, i64 {self.layout.bank_size}, i64 -1, i64 {ENTRY}"  # tags
         self.do(f"call preserve_mostcc void @fill({args})")
 
     def flush(self, va: Bits | None = None) -> None:

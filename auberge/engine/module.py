@@ -20,7 +20,7 @@ from auberge.engine.handlers import Handler, handler_name
 from auberge.engine.host import Host
 from auberge.engine.llvm_text import METADATA
 from auberge.engine.lowering import Context
-from auberge.engine.paged import Again, load_again, store_again
+from auberge.engine.paged import Touch, touch
 from auberge.engine.routine import Routine
 from auberge.engine.state import Layout
 from auberge.isa.hart import LOAD, STORE
@@ -52,8 +52,7 @@ def module(isa: Isa, layout: Layout, host: Host) -> str:
         Decoder(context).text,
         *(Routine(context, name, text).text for name, text in isa.routines.items()),
         *(Routine(context, name, text, *known).text for name, text, *known in slow_texts(context)),
-        *(Again(context, f"again_load_{size}", load_again, size).text for size in SIZES),
-        *(Again(context, f"again_store_{size}", store_again, size).text for size in SIZES),
+        *(Touch(context, f"touch_{access}", touch, access).text for access in (LOAD, STORE)),
         glue(layout),
         fpu.operations(),
         fpu.control(layout, host.machine),

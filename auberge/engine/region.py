@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from auberge.bits.bits import Bits, const, signed
-from auberge.engine.explore import PAGE, Explorer, Shape, Step, is_steady
+from auberge.engine.explore import PAGE, Drift, Explorer, Shape, Step, base_of, is_steady
 from auberge.engine.fpu import (
     EXACT,
     TYPES,
@@ -21,20 +21,31 @@ from auberge.engine.fpu import (
     declaration,
     declaration_of_comparison,
 )
-from auberge.engine.llvm_text import LIKELY, PARAMS, STATE, TRAPPED, tail_call
+from auberge.engine.llvm_text import LIKELY, MEMORY, PARAMS, STATE, tail_call
 from auberge.engine.lowering import FRM, Context, Register
-from auberge.engine.paged import Paged, Reach
-from auberge.isa.hart import FETCH, PC, ZERO, Place
+from auberge.engine.paged import Paged, count_exit
+from auberge.isa.hart import FETCH, LOAD, PC, STORE, ZERO, Place
 from auberge.isa.spec import Cell, Csr, Part
 
 
 class Way(NamedTuple):
-    """A way out of the region: from the start of which block, with what written since."""
+    """A way out of the region: from which block, with what written since it began."""
 
     label: str
     block: int
     written: frozenset[str]
-    text: Callable[[], None]
+
+
+class Early(NamedTuple):
+    """A way out before an instruction, whose record is `distance` bytes on, `done` into a block.
+
+    `since` counts the registers written by then: those with the same find the same values.
+    """
+
+    way: Way
+    since: int
+    distance: int
+    done: int
 
 
 class Found(NamedTuple):
@@ -44,22 +55,7 @@ class Found(NamedTuple):
     addend: str
 
 
-NEAR = 1 << 32  # bytes: distances that are known may add up to anything, so they are limited
-FAR = 1 << 62  # bytes, more than between any two addresses that are near to the same
-
-
-def base_of(va: Bits) -> Bits:
-    """What an address is near: without the distances that are known."""
-    distance = 0
-    while va.op == "add" and va.args[1].value is not None:
-        distance += signed(va.args[1].value, 64)
-        if not -NEAR < distance < NEAR:
-            break
-        va = va.args[0]
-    return va
-
-
-RARE = ("slow", "bad", "dead")  # what labels of blocks begin with that seldom execute
+RARE = ("touch", "other", "slow", "bad", "dead")  # what labels of blocks begin with that seldom execute
 
 
 def rare_last(lines: list[str]) -> list[str]:
@@ -91,12 +87,19 @@ class Region(Paged):
         self.used: set[str] = set()  # registers, as `x5`
         self.written: dict[int, frozenset[str]] = {}  # by each block
         self.edges: dict[int, list[int]] = {}
-        self.ways: list[Way] = []
-        self.failures: set[str] = set()  # what failing instructions lead to
+        self.indirects: list[Way] = []
+        self.early: list[Early] = []
+        self.since = 0
         self.headers: set[int] = set()
         self.links: dict[int, list[tuple[int, frozenset[str]]]] = {}  # in-page targets outside
         self.places: dict[Bits, int] = {}  # a leaf that is an address: its offset in the page
         self.needs: set[str] = set()  # declarations
+        self.loops = [
+            (loop, Drift.of_all(context.isa, (shape.steps[o] for o in loop if o in shape.steps)))
+            for loop in shape.loops()
+        ]
+        self.before: dict[Bits, str] = {}  # what a register held when its block began: the register
+        self.kept: set[str] = set()  # registers, as `x5.load`: the page last found by it is kept
         self.step: Step
         self.found: dict[tuple[Bits, str], Found]  # of a block, by base and kind of access
         for start in shape.starts:
@@ -213,10 +216,7 @@ class Region(Paged):
         self.do(f"store i64 {target}, ptr %target.p")
         label = self.labels("indirect")[0]
         self.do(f"br label %{label}")
-        self.ways.append(Way(label, self.start_block, self.block_written, self.go_indirect))
-
-    def go_indirect(self) -> None:
-        self.go(self.op("load i64, ptr %target.p"))
+        self.indirects.append(Way(label, self.start_block, self.block_written))
 
     def go(self, target: str) -> None:
         """On to the record of an address, which may be in this page."""
@@ -270,6 +270,10 @@ class Region(Paged):
             self.do(f"%{name}.p = alloca i64")
             v = self.op(f"load i64, ptr {self.cell_of(name)}, {STATE}")
             self.do(f"store i64 {v}, ptr %{name}.p")
+        for name in sorted(self.kept):
+            for v, nothing in (("page", -1), ("addend", 0)):  # no page has that address
+                self.do(f"%{v}.{name}.p = alloca i64")
+                self.do(f"store i64 {nothing}, ptr %{v}.{name}.p")
         for (cell, hi, lo), value in self.guards():
             bits = self.op(f"lshr i64 {self.get(cell.name)}, {lo}")
             part = self.op(f"and i64 {bits}, {(1 << hi - lo + 1) - 1}")
@@ -277,7 +281,7 @@ class Region(Paged):
             is_so = self.op(f"icmp eq i64 {part}, {value}")
             self.do(f"br i1 {is_so}, label %{same}, label %once, {LIKELY}")
             self.start(same)
-        self.question("%left", f"b{self.entry}", "called", "rest")
+        self.question("%left", f"b{self.entry}", "look")
 
     def guards(self) -> list[tuple[tuple[Cell, int, int], int]]:
         """What of the state must be as this region takes it to be."""
@@ -285,21 +289,31 @@ class Region(Paged):
             return []
         return list(self.steady.items())
 
-    def question(self, left: str, on: str, called: str, rest: str) -> None:
-        """Is the slice not at its end (a hard one: is one way through left), and nobody calls?"""
-        (calm,) = self.labels("calm")
+    def enough(self, left: str) -> str:
+        """Whether the slice is not at its end; or, if that is hard, has one way through left."""
         least = self.op(f"and i64 {self.get('hard')}, {self.size}")
-        enough = self.op(f"icmp sgt i64 {left}, {least}")
-        self.do(f"br i1 {enough}, label %{calm}, label %{rest}, {LIKELY}")
-        self.start(calm)
+        return self.op(f"icmp sgt i64 {left}, {least}")
+
+    def question(self, left: str, on: str, look: str) -> None:
+        """Is there budget for one way through, and does nobody call?"""
+        enough = self.enough(left)
         quiet = self.op(f"icmp eq i64 {self.get('attention')}, 0")
-        self.do(f"br i1 {quiet}, label %{on}, label %{called}, {LIKELY}")
+        both = self.op(f"and i1 {enough}, {quiet}")
+        self.do(f"br i1 {both}, label %{on}, label %{look}, {LIKELY}")
+
+    def look_up(self, rec: str, left: str) -> None:
+        """There is not, or somebody does: leave for a record that is to come next."""
+        self.put("in_region", self.op("ptrtoint ptr %rec to i64"))
+        enough = self.enough(left)
+        called, rest = self.shared("called"), self.shared("rest")
+        f = self.op(f"select i1 {enough}, ptr {called}, ptr {rest}")
+        self.lines += tail_call(f, rec=rec, left=left)
 
     def check(self, target: int) -> None:
         """The header of a loop: look up, then on."""
         self.start(f"h{target}")
         left = self.op("load i64, ptr %left.p")
-        self.question(left, f"b{target}", f"called{target}", f"rest{target}")
+        self.question(left, f"b{target}", f"look{target}")
 
     # -- leaving --------------------------------------------------------------------------------
     def leave_region(self) -> None:
@@ -310,30 +324,46 @@ class Region(Paged):
             self.save(frozenset[str]().union(*(before[b] | own for b, own in froms)))
             self.go_on_at(offset)
         for target in sorted(self.headers):
-            for f in ("called", "rest"):
-                self.start(f"{f}{target}")
-                self.save(before[target])
-                self.tell_of_rest(f)
-                self.jump(f, self.record(target), self.op("load i64, ptr %left.p"))
-        for way in self.ways:
+            self.start(f"look{target}")
+            self.save(before[target])
+            self.look_up(self.record(target), self.op("load i64, ptr %left.p"))
+        for way in self.indirects:
             self.start(way.label)
             self.save(before[way.block] | way.written)
-            way.text()
-        for f in sorted(self.failures):
-            self.start(f)
+            self.go(self.op("load i64, ptr %target.p"))
+        self.leave_early(before)
+        self.start("look")
+        self.look_up("%rec", "%left")
+        if self.guards():
+            self.start("once")
+            self.jump("once", "%rec", "%left")
+
+    def leave_early(self, before: dict[int, frozenset[str]]) -> None:
+        """Ways out before an instruction; those with the same values to store share that.
+
+        On to its record; but if that is this region's, it would come back here: so once without.
+        """
+        shared: dict[tuple[int, int, bool], list[Early]] = {}
+        for early in self.early:
+            key = early.way.block, early.since, early.distance == 0
+            shared.setdefault(key, []).append(early)
+        for (block, _, is_entry), those in shared.items():
+            (save,) = self.labels("save")
+            for early in those:
+                self.start(early.way.label)
+                self.do(f"store i64 {early.distance}, ptr %distance.p")
+                self.do(f"store i64 {early.done}, ptr %done.p")
+                self.do(f"br label %{save}")
+            self.start(save)
+            self.save(before[block] | those[0].way.written)
+            self.do(f"br label %{'early_once' if is_entry else 'early'}")
+        for label in sorted({"early_once" if is_entry else "early" for *_, is_entry in shared}):
+            self.start(label)
             distance = self.op("load i64, ptr %distance.p")
             left, done = (self.op(f"load i64, ptr %{v}.p") for v in ("left", "done"))
             rec = self.op(f"getelementptr i8, ptr %rec, i64 {distance}")
-            self.jump(f, rec, self.op(f"sub i64 {left}, {done}"))
-        for f in ("called", "rest", *(["once"] if self.guards() else [])):
-            self.start(f)
-            self.tell_of_rest(f)
-            self.jump(f, "%rec", "%left")
-
-    def tell_of_rest(self, f: str) -> None:
-        """Say which region it is whose slice ends."""
-        if f == "rest":
-            self.put("in_region", self.op("ptrtoint ptr %rec to i64"))
+            f = self.shared("alone") if label == "early_once" else self.op(f"load ptr, ptr {rec}")
+            self.lines += tail_call(f, rec=rec, left=self.op(f"sub i64 {left}, {done}"))
 
     def go_on_at(self, offset: int) -> None:
         """Leave for the record of an offset of the page, or beyond it."""
@@ -371,60 +401,120 @@ class Region(Paged):
         """A pointer to the record of what is at an offset of the page."""
         return self.op(f"getelementptr i8, ptr %rec, i64 {8 * (offset - self.entry)}")
 
-    def fail(self, status: str) -> None:
-        if status == str(TRAPPED):
-            self.way_out("trapped")
-        else:
-            self.put("outcome", status)
-            self.way_out("failed")
-
-    def way_out(self, f: str) -> None:
-        """End this path before the instruction, in code that handlers share."""
-        distance, done = 8 * (self.step.offset - self.entry), self.count
+    def way_out(self) -> str:
+        """The label of what leaves before the instruction, which its record is to execute."""
         (label,) = self.labels("out")
-        self.failures.add(f)
+        way = Way(label, self.start_block, self.block_written)
+        distance = 8 * (self.step.offset - self.entry)
+        self.early.append(Early(way, self.since, distance, self.count))
+        return label
 
-        def text() -> None:
-            self.do(f"store i64 {distance}, ptr %distance.p")
-            self.do(f"store i64 {done}, ptr %done.p")
-            self.do(f"br label %{f}")
-
-        self.ways.append(Way(label, self.start_block, self.block_written, text))
-        self.end(f"br label %{label}")
+    def trap(self, cause: int | Bits, tval: Bits = ZERO) -> None:
+        self.leave_for("trap")
 
     def defer(self) -> None:
-        self.way_out("deferred")
+        self.leave_for("reference")
+
+    def leave_for(self, cause: str) -> None:
+        """End this path before the instruction."""
+        if self.wrote:
+            raise TypeError("this instruction could not be begun again after its memory write")
+        count_exit(self, cause)
+        self.end(f"br label %{self.way_out()}")
 
     # -- memory: what a block has found in the TLB, it need not look for again -------------------
-    def reach(self, va: Bits, access: str, size: int) -> Reach:
-        """As `Paged`; but near an address whose page this block has found, pages are compared.
+    def reach(self, va: Bits, access: str, size: int) -> str:
+        """A pointer to an access that is in one page of RAM; what is not leaves.
 
         What was found may be used until the guest fences (Volume II, 4.2.1), which no region does.
         """
-        found = self.found.get((base_of(va), access))
+        if self.wrote:
+            raise TypeError("an access that follows a memory write could trap, and not undo it")
+        at, key = self.low(va), (base_of(va), access)
+        found = self.found.get(key)
         if found is None:
-            return super().reach(va, access, size)
+            base = self.before.get(key[0])
+            if base is not None and self.is_kept(base):
+                self.found[key] = self.keep(at, access, size, f"{base}.{access}")
+            else:
+                want = self.last_page(at, size)
+                self.found[key] = Found(want, self.addend(at, access, want))
+            addend = self.found[key].addend
+        else:
+            offset = self.op(f"sub i64 {at}, {found.page}")
+            inside = self.op(f"icmp ule i64 {offset}, {PAGE - size}")
+            addend = self.either_addend(
+                inside, found.addend, at, access, lambda: self.last_page(at, size)
+            )
+        return self.op(f"inttoptr i64 {self.op(f'add i64 {at}, {addend}')} to ptr")
+
+    def is_kept(self, base: str) -> bool:
+        """Whether this is in a loop in which that register only drifts: it stays in its page."""
+        here = self.step.offset
+        return any(here in loop and base not in others for loop, others in self.loops)
+
+    def keep(self, at: str, access: str, size: int, name: str) -> Found:
+        """The page that was last found by a register, if it has this access; else that found now.
+
+        Low address bits are part of what is compared: then it is in one page.
+        """
+        self.kept.add(name)
+        other, done = self.labels("other", "kept")
+        page, addend = (self.op(f"load i64, ptr %{v}.{name}.p") for v in ("page", "addend"))
+        same = self.op(f"icmp eq i64 {self.op(f'and i64 {at}, {-PAGE | size - 1}')}, {page}")
+        self.do(f"br i1 {same}, label %{done}, label %{other}, {LIKELY}")
+        self.start(other)
+        want = self.last_page(at, size)
+        addend = self.addend(at, access, want)
+        self.do(f"store i64 {want}, ptr %page.{name}.p")
+        self.do(f"store i64 {addend}, ptr %addend.{name}.p")
+        self.do(f"br label %{done}")
+        self.start(done)
+        return Found(*(self.op(f"load i64, ptr %{v}.{name}.p") for v in ("page", "addend")))
+
+    def addend(self, at: str, access: str, want: str) -> str:
+        """What makes a host address of `at`: from the TLB, where it has the page `want`."""
+        entry = self.tlb_entry("%tlb", at, access)
+        tag = self.op(f"load i64, ptr {entry}, {STATE}")
+        second = self.op(f"getelementptr i8, ptr {entry}, i64 8")
+        addend = self.op(f"load i64, ptr {second}, {STATE}")
+        same = self.op(f"icmp eq i64 {tag}, {want}")
+        return self.either_addend(same, addend, at, access, lambda: want)
+
+    def either_addend(
+        self, good: str, addend: str, at: str, access: str, want: Callable[[], str]
+    ) -> str:
+        """That addend where it is `good`; else what is called for has one, or the region ends."""
+        touch, done = self.labels("touch", "done")
+        before = self.block
+        self.do(f"br i1 {good}, label %{done}, label %{touch}, {LIKELY}")
+        self.start(touch)
+        args = f"ptr %st, i64 {at}, i64 {want()}"
+        f = self.shared("touch_" + access)
+        got = self.op(f"call preserve_mostcc {{ i64, i64 }} {f}({args})")
+        value, status = (self.op(f"extractvalue {{ i64, i64 }} {got}, {n}") for n in (0, 1))
+        fine = self.op(f"icmp eq i64 {status}, 0")
+        self.do(f"br i1 {fine}, label %{done}, label %{self.way_out()}, {LIKELY}")
+        self.start(done)
+        return self.op(f"phi i64 [ {addend}, %{before} ], [ {value}, %{touch} ]")
+
+    def load(self, va: Bits, size: int) -> Bits:
+        host = self.reach(va, LOAD, size)
+        got = self.op(f"load volatile i{8 * size}, ptr {host}, align 1, {MEMORY}")
+        return self.leaf(8 * size, got)
+
+    def store(self, va: Bits, size: int, v: Bits) -> None:
+        host, value = self.reach(va, STORE, size), self.low(v)
+        self.do(f"store volatile i{8 * size} {value}, ptr {host}, align 1, {MEMORY}")
+        self.wrote = True
+
+    def place(self, va: Bits, size: int, access: str) -> Bits:
+        if self.wrote:
+            raise TypeError("a second access may trap after a memory write; place both first")
         at = self.low(va)
-        hit, slow, done = self.labels("hit", "slow", "done")
-        offset = self.op(f"sub i64 {at}, {found.page}")
-        inside = self.op(f"icmp ule i64 {offset}, {PAGE - size}")
-        self.do(f"br i1 {inside}, label %{hit}, label %{slow}, {LIKELY}")
-        self.start(hit)
-        host = self.op(f"add i64 {at}, {found.addend}")
-        return Reach(hit, slow, done, at, host, *found, "again_")
-
-    def give_up(self, reach: Reach) -> str:
-        # A page so far from this address that no access which is near to it is inside.
-        return "" if reach.again else self.op(f"add i64 {reach.va}, {FAR}")
-
-    def remember(self, va: Bits, access: str, reach: Reach, lost: str, from_slow: str) -> None:
-        if not reach.again:
-            ways = (reach.page, lost), (reach.addend, "0")
-            phis = [
-                self.op(f"phi i64 [ {hit}, %{reach.hit} ], [ {slow}, %{from_slow} ]")
-                for hit, slow in ways
-            ]
-            self.found[base_of(va), access] = Found(*phis)
+        # Low address bits are part of what is compared, so that only an aligned access is there.
+        want = self.op(f"and i64 {at}, {-PAGE | size - 1}")
+        return self.leaf(64, self.op(f"add i64 {at}, {self.addend(at, access, want)}"))
 
     @contextmanager
     def when(self, cond: Bits) -> Iterator[None]:
@@ -458,6 +548,7 @@ class Region(Paged):
         if key not in self.now:
             self.used.add(f"{file}{number}")
             self.now[key] = self.leaf(64, self.op(f"load i64, ptr %{file}{number}.p"))
+            self.before[self.now[key]] = f"{file}{number}"
         return self.now[key]
 
     def commit(self) -> None:
@@ -475,6 +566,7 @@ class Region(Paged):
             self.now[key] = v
             self.used.add(name)
             self.block_written |= {name}
+            self.since += 1
         self.written[self.start_block] = self.block_written
 
     def instruction_word(self) -> Bits:

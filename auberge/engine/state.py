@@ -10,21 +10,18 @@ from auberge.engine.exits import Watch
 from auberge.memory.ram import PRIVATE, Ram
 
 SINK = 32  # where a write to x0 goes: the file of integer registers has one more than the manual's
-TLB_ENTRIES = {"fetch": 256, "load": 512, "store": 512}  # of 16 bytes: tag, addend
+TLB_ENTRIES = {"fetch": 256, "load": 2048, "store": 2048}
+ENTRY = 16  # bytes of a TLB entry: tag, addend
 BANKS = 8
 WATCHES = 4  # how many ranges of addresses may be watched
 KEY_WORDS = 2  # what a TLB bank is known by: the state its translations depend on, packed
 
 # Native functions that translated code finds by their addresses in the state.
 SHARED = (
-    "find", "called", "rest", "trapped", "failed", "deferred", "once",
-    *(f"{again}{kind}_{size}"
-      for again in ("", "again_") for kind in ("load", "store") for size in (1, 2, 4, 8)),
-    "place_load_4", "place_load_8", "place_store_4", "place_store_8", "place_store_64",
-    "fpu_narrow_32",
+    "find", "called", "rest", "once", "alone", "touch_load", "touch_store", "fpu_narrow_32",
 )  # fmt: skip
 # Why regions were left, but to go on at other code: see `leaving`.
-CAUSES = ("budget", "attention", "trap", "device", "fetch", "mode", "reference")
+CAUSES = ("budget", "attention", "trap", "device", "crossing", "fetch", "mode", "reference")
 SOFT = 1024  # instructions by which the end of a slice may be passed
 LONGEST_SLICE = 1 << 15  # instructions between two looks at the clock: some 60 us
 SAMPLES = 64  # places where slices ended that are kept until someone asks
@@ -77,7 +74,7 @@ class Layout:
         self.table: dict[str, int] = {}  # of an access kind, within a bank
         for kind, entries in TLB_ENTRIES.items():
             self.table[kind] = at
-            at += 16 * entries
+            at += ENTRY * entries
         self.bank_size = at
         self.size = self.tlb + BANKS * self.bank_size
 

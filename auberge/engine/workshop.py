@@ -198,6 +198,7 @@ class Workshop:
             if stream is not None:
                 with suppress(OSError):
                     stream.close()
+        self.process.returncode = 0  # it goes on without us: nothing to warn of
 
     def close(self) -> None:
         """End the process."""

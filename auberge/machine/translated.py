@@ -8,6 +8,7 @@ CAUSES = {
     "attention": "called by timer or thread",
     "trap": "a trap",
     "device": "a device",
+    "crossing": "two pages at once",
     "fetch": "code not in the TLB",
     "mode": "other floating-point mode",
     "reference": "for the reference engine",

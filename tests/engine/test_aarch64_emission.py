@@ -9,6 +9,7 @@ from auberge.bits.bits import signed
 from auberge.engine.describe import layout_of
 from auberge.engine.host import Host
 from auberge.engine.module import module
+from auberge.engine.workshop import QUICK, WELL
 from auberge.isa.assembler import assemble
 from auberge.isa.riscv.rv64 import rv64
 
@@ -53,14 +54,15 @@ def test_the_interpreter_compiles_for_aarch64() -> None:
 
 
 @pytest.mark.slow
-def test_regions_compile_for_aarch64() -> None:
+@pytest.mark.parametrize("level", [QUICK, WELL])
+def test_regions_compile_for_aarch64(level: int) -> None:
     from auberge.engine.compiler import Regions  # LLVM, in this test alone
 
     regions = Regions(Host("aarch64", "generic", ("lse",)))
     page = assemble(rv64, LOOP).ljust(4096, b"\0")
-    region = regions.compile(page, 0)
+    region = regions.compile(page, 0, level=level)
     assert region is not None
-    code, instructions = region
+    code, instructions, _ = region
     assert instructions == LOOP.count("\n") - 1
     assert len(code) % 4 == 0
     words = struct.unpack(f"<{len(code) // 4}I", code)

@@ -28,7 +28,7 @@ def modules() -> list[str]:
         [sys.executable, "-I", "-c", RUN], capture_output=True, text=True, check=True
     )
     name, *imported = done.stdout.split()
-    assert name == "interpreter"
+    assert name == "translator"
     return imported
 
 
