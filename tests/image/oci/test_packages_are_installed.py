@@ -165,11 +165,12 @@ def test_a_script_that_fails_is_one_line(cache, tmp_path, file, why):
 
 DEBIAN = """
 import os, ssl, sqlite3, subprocess, sys
+# before any script here writes to /dev/null, which is not one
+assert not os.listdir("/dev") and not os.listdir("/proc")
 assert sys.version_info >= (3, 13)
 assert len(ssl.create_default_context().get_ca_certs()) > 100
 assert subprocess.run(["dpkg", "--audit"], capture_output=True, check=True).stdout == b""
-said = subprocess.run(["apt-get", "check"], capture_output=True, check=True)
-assert not os.listdir("/dev") and not os.listdir("/proc")
+subprocess.run(["apt-get", "check"], capture_output=True, check=True)
 assert os.path.getsize("/etc/machine-id") == 0
 assert open("/etc/os-release").read().startswith("PRETTY_NAME=\\"Debian")
 import pwd
