@@ -112,12 +112,9 @@ class Cgroup:
         node = self.node(one.controller)
         return refusal(one, node.file(one.file) if node else one.file, error)
 
-    def add(self, pid: int, born_in: str = "") -> None:
-        """Move a process, with all its threads, into it; 0 is the calling one. Where it was born,
-        it is."""
+    def add(self, pid: int) -> None:
+        """Move a process, with all its threads, into it; 0 is the calling one."""
         for node in self.nodes:
-            if node.path == born_in:
-                continue
             try:
                 write(node.file("cgroup.procs"), str(pid))
             except OSError as error:
@@ -134,14 +131,14 @@ class Cgroup:
         node = self.node("")
         return None if node is None else node.path
 
-    def clone_into_beside(self, pid: int) -> str | None:
+    def clone_into_beside(self, pid: int, proc: str = "/proc") -> str | None:
         """The same for one more process: where the container's first one is by now. It may have
         moved into a cgroup below, and then none can be above (cgroup-v2.rst, "No Internal Process
         Constraint")."""
         node = self.node("")
         if node is None:
             return None
-        lines = read(f"/proc/{pid}/cgroup").splitlines()
+        lines = read(f"{proc}/{pid}/cgroup").splitlines()
         below = next((line[3:] for line in lines if line.startswith("0::")), "")
         at = below.find(f"/{os.path.basename(node.path)}/")
         inner = "" if at < 0 else below[at + 1 + len(os.path.basename(node.path)) :]
