@@ -131,6 +131,19 @@ class Cgroup:
         node = self.node("")
         return None if node is None else node.path
 
+    def clone_into_beside(self, pid: int, proc: str = "/proc") -> str | None:
+        """The same for one more process: where the container's first one is by now. It may have
+        moved into a cgroup below, and then none can be above (cgroup-v2.rst, "No Internal Process
+        Constraint")."""
+        node = self.node("")
+        if node is None:
+            return None
+        lines = read(f"{proc}/{pid}/cgroup").splitlines()
+        below = next((line[3:] for line in lines if line.startswith("0::")), "")
+        at = below.find(f"/{os.path.basename(node.path)}/")
+        inner = "" if at < 0 else below[at + 1 + len(os.path.basename(node.path)) :]
+        return node.path + inner if os.path.isdir(node.path + inner) else node.path
+
     @property
     def tasks(self) -> list[str]:
         """The files in v1 to which a new process, as long as it has one thread, writes `0` to be

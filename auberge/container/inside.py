@@ -12,6 +12,7 @@ from auberge.container.light import NamedTuple, Sequence
 from auberge.container.plan import Choices, plan_exec
 from auberge.container.runtime import Container, adjust, compiled_filter, owned
 from auberge.container.stage import CREATED, READY
+from auberge.container.steps import OpenCgroups
 from auberge.refusal import Refusal
 
 
@@ -49,14 +50,16 @@ def enter(container: Container, process: Process, how: Entry) -> Child:
         own_streams=owned(how.streams),
         filter=compiled_filter(config),
     )
-    host = this_host(record.bundle, layout, {})
+    cgroup = container.cgroup(record)
+    host = this_host(record.bundle, layout, cgroup.nodes)
     steps = plan_exec(process, spaces, host, choices, _sets_groups(record.pid)).operations
-    child = Child(steps, how.streams, how.kept, None, how.console)
+    cgroup = container.cgroup(record)
+    entering = OpenCgroups(tuple(cgroup.tasks), cgroup.clone_into_beside(record.pid))
+    child = Child((entering, *steps), how.streams, how.kept, None, how.console)
     try:
         child.until(READY)
         if not processes.is_alive(record.pid, record.start_time):
             raise Refusal(f"container {container.id}: it has just ended; start it again")
-        container.cgroup(record).add(child.pid)
         adjust(child.pid, process)
         child.go()
         child.until(CREATED)

@@ -21,7 +21,7 @@ from auberge.container.mounts import MountOverlay
 from auberge.container.plan import Choices, Plan, plan
 from auberge.container.record import CgroupPlace, Folder, Record
 from auberge.container.stage import CREATED, READY, SIGKILL
-from auberge.container.steps import Filter
+from auberge.container.steps import Filter, OpenCgroups
 from auberge.refusal import Refusal
 
 PATIENCE = 10.0  # seconds for a killed process to be gone
@@ -37,6 +37,7 @@ class Start(NamedTuple):
     keyring: bool = True
     waits: bool = False  # for `start`, instead of running at once
     overlay: MountOverlay | None = None
+    sparing: bool = False  # no cgroups of v1 but those that a limit needs: each costs milliseconds
 
 
 class Prepared(NamedTuple):
@@ -61,8 +62,10 @@ def prepare_config(config: Config, bundle: str, name: str, how: Start) -> Prepar
     """The same of a configuration that was checked."""
     layout = read_layout()
     nodes = layout.place(config.linux.cgroups_path, name)
-    places = {node.mount: node.path for node in nodes}
-    host = this_host(bundle, layout, places)
+    if how.sparing:
+        needed = needed_controllers(config)
+        nodes = tuple(n for n in nodes if n.version == 2 or needed.intersection(n.controllers))
+    host = this_host(bundle, layout, nodes)
     choices = Choices(
         name, how.pivot, how.keyring, owned(how.streams), compiled_filter(config), how.overlay
     )
@@ -151,7 +154,9 @@ class Container:
             os.mkfifo(self.folder.fifo, 0o600)
             fifo = os.open(self.folder.fifo, os.O_RDWR | os.O_CLOEXEC)
         try:
-            child = Child(prepared.plan.operations, how.streams, how.kept, fifo, how.console)
+            entering = OpenCgroups(tuple(cgroup.tasks), cgroup.clone_into)
+            operations = (entering, *prepared.plan.operations)
+            child = Child(operations, how.streams, how.kept, fifo, how.console)
         finally:
             if fifo is not None:
                 os.close(fifo)
@@ -165,7 +170,6 @@ class Container:
 
                 write_maps(pid, config.linux.uid_mappings, config.linux.gid_mappings)
             set_limits(cgroup, config, prepared.layout)
-            cgroup.add(pid)
             if config.process is not None:
                 adjust(pid, config.process)
             hooks = config.hooks
@@ -342,6 +346,11 @@ def state_of(record: Record, status: str) -> dict[str, object]:
     }
 
 
+def born_in(made: Plan) -> str:
+    """The cgroup in which the plan's process starts already."""
+    return next((step.cgroup for step in made.operations if isinstance(step, Clone)), "")
+
+
 def needed_controllers(config: Config) -> set[str]:
     """Controllers without which the container would not be limited as it says."""
     r = config.linux.resources
@@ -350,6 +359,7 @@ def needed_controllers(config: Config) -> set[str]:
     wanted = (
         ("memory", r.memory), ("cpu", r.cpu), ("pids", r.pids), ("blkio", r.block_io),
         ("hugetlb", r.hugepage_limits), ("net_cls", r.network), ("rdma", r.rdma),
+        ("cpuset", r.cpu and (r.cpu.cpus or r.cpu.mems)), ("devices", r.devices),
     )  # fmt: skip
     return {name for name, value in wanted if value}
 

@@ -62,6 +62,8 @@ class Stage:
         self.null = self.table.slot(-1 & (1 << 64) - 1)  # the host's /dev/null
         self.taken: dict[tuple[str, str], Slot] = {}  # copies of mounts, by source and place
         self.program = self.table.slot()  # the address of the path that can be executed
+        self.tasks: list[Slot] = []  # files of cgroup v1 that the child to be cloned writes to
+        self.unified: Slot | None = None  # the cgroup in v2 that it is cloned into
         self._report, self._leave = Label(), Label()
         self._longest = LONGEST_STATE if hooks else 8  # nobody else reads the state
         self._state = self.table.data(bytes(self._longest))
@@ -187,9 +189,14 @@ class Stage:
 
     # -- processes ----------------------------------------------------------------------------
 
-    def clone(self, flags: int, child: Label, signal: int, pidfd: int = 0) -> Slot:
+    def clone(
+        self, flags: int, child: Label, signal: int, pidfd: int = 0, cgroup: Slot | None = None
+    ) -> Slot:
         """A child that goes on at `child`, with a copy of this memory (clone3(2))."""
+        flags |= k.CLONE_INTO_CGROUP if cgroup is not None else 0
         arguments = self.table.words(flags, pidfd, 0, 0, signal, 0, 0, 0, 0, 0, 0)
+        if cgroup is not None:  # the last of struct clone_args
+            self.table.call("choose", cgroup, store=Slot(arguments + 80))
         return self.table.keep("clone3", arguments, 88, zero=child)
 
     def strings(self, texts: Sequence[str]) -> int:

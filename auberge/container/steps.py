@@ -3,6 +3,7 @@
 They are in the order of a start: descriptors, namespaces, identity, privileges, the program.
 """
 
+import os
 import struct
 
 from auberge.container import kernel as k
@@ -62,19 +63,41 @@ class Join(NamedTuple):
         stage.close(*files)
 
 
+class OpenCgroups(NamedTuple):
+    """Cgroups that the process to be cloned is in from its start: it moves itself (`Cgroup.tasks`),
+    or is born there (`Cgroup.clone_into`)."""
+
+    tasks: tuple[str, ...]
+    unified: str | None
+
+    def rows(self, stage: Stage) -> None:
+        """While their paths and our rights are still the host's: the kernel asks who opened."""
+        table = stage.table
+        for path in self.tasks:
+            flags = os.O_WRONLY | O_CLOEXEC
+            stage.tasks.append(table.keep("openat", k.AT_FDCWD, table.text(path), flags, 0))
+        if self.unified is not None:
+            flags = O_PATH | O_DIRECTORY | O_CLOEXEC
+            stage.unified = table.keep("openat", k.AT_FDCWD, table.text(self.unified), flags, 0)
+
+
 class Clone(NamedTuple):
-    """The container's first process, in new namespaces; a child of the runtime."""
+    """The container's first process, in new namespaces and a cgroup; a child of the runtime."""
 
     namespaces: tuple[str, ...]
+    cgroup: str = ""  # of v2: to start in one is much faster than to be moved there
 
     def rows(self, stage: Stage) -> None:
         """clone3(2) with CLONE_PARENT; who called it tells the child's number, and ends."""
         flags = sum(k.NAMESPACES[name] for name in self.namespaces)
         child = Label()
-        pid = stage.clone(flags | k.CLONE_PARENT, child, 0)
+        pid = stage.clone(flags | k.CLONE_PARENT, child, 0, cgroup=stage.unified)
         stage.tell(CLONED, pid)
         stage.table.call("exit_group", 0)
         stage.table.place(child)
+        for tasks in stage.tasks:
+            stage.table.call("write", tasks, stage.table.text("0"), 1)
+        stage.close(*stage.tasks, *([stage.unified] if stage.unified is not None else []))
 
 
 class AwaitRuntime(NamedTuple):

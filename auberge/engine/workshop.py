@@ -176,7 +176,8 @@ class Workshop:
 
     def cpu_seconds(self) -> float:
         """What compiling has cost so far, of all processes there were."""
-        return self.cpu + (0.0 if self.process is None else cpu_seconds(self.process.pid))
+        process = self.process  # whoever asks, another thread may end it
+        return self.cpu + (0.0 if process is None else cpu_seconds(process.pid))
 
     def _give_up(self) -> None:
         """End the process; the order it was at is lost, the others may be placed again."""

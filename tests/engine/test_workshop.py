@@ -6,8 +6,12 @@ import time
 
 import pytest
 
+<<<<<<< HEAD
 from auberge.engine.region_file import Region
 from auberge.engine.workshop import STARTS, Made, Order, Workshop
+=======
+from auberge.engine.workshop import STARTS, Order, Workshop, cpu_seconds
+>>>>>>> main
 
 NOP = bytes.fromhex("13000000")
 PAGE = (NOP * 10).ljust(4096, b"\0")
@@ -121,3 +125,20 @@ def test_one_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
     workshop = Workshop()
     workshop.order(order(0), (), PAGE)
     assert (workshop.process, workshop.open) == (None, [])
+
+
+def test_what_compiling_costs_is_counted() -> None:
+    workshop = Workshop(script("sum(range(3000000))\n os._exit(1)"))
+    assert (workshop.cpu_seconds(), workshop.wall) == (0.0, 0.0)
+    for n in range(2):
+        before = workshop.cpu_seconds(), workshop.wall
+        workshop.order(order(n), (), PAGE)
+        assert workshop.done(wait=True) == []
+        assert workshop.process is None
+        assert workshop.cpu_seconds() > before[0]
+        assert workshop.wall > before[1]
+
+
+def test_the_time_of_a_process_that_is_none() -> None:
+    assert cpu_seconds(0) == 0.0
+    assert 0 < cpu_seconds(os.getpid()) <= time.process_time() + 1

@@ -86,7 +86,10 @@ def open_file(path: str, parts: Sequence[str], where: str) -> int:
 
 def remove_tree(path: str) -> None:
     """Remove a directory and all that is in it, or a file, if it is there."""
-    parent = os.open(os.path.dirname(path) or ".", OPEN)
+    try:
+        parent = os.open(os.path.dirname(path) or ".", OPEN)
+    except FileNotFoundError:
+        return
     try:
         remove_at(parent, os.path.basename(path))
     finally:
