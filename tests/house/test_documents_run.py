@@ -24,7 +24,7 @@ NEEDED = {
 }
 """What a document uses, and the package that brings it."""
 CONTAINERS = {"images-of-containers.md"}
-ROOT = {"limit-a-container.md", "run-an-oci-bundle.md"}
+PRIVILEGED = {"limit-a-container.md", "run-an-oci-bundle.md"}
 """What only root can do as it is written."""
 DEBIAN = {"README.md", "live-in-debian.md"}
 """What boots it, but must not take the time to build it."""
@@ -39,7 +39,7 @@ def test_a_document_does_what_it_says(path, tmp_path):
     for needed, package in NEEDED.get(path.name, {}).items():
         if not os.path.exists(needed):
             pytest.skip(f"no {needed} here; apt install {package}")
-    if path.name in ROOT and os.geteuid() != 0:
+    if path.name in PRIVILEGED and os.geteuid() != 0:
         pytest.skip("for root; run the tests as root")
     if path.name in DEBIAN and find("debian", "riscv64") is None:
         pytest.skip("no image debian; auberge image build debian")
