@@ -7,19 +7,19 @@ from collections.abc import Sequence
 
 from auberge.cli.patience import patience
 from auberge.image import store
+from auberge.image.apt import Moved
 from auberge.image.oci import content, names
 from auberge.image.oci.content import Record
 from auberge.image.recipe import Progress
 from auberge.refusal import Refusal
 
 
-def take(file: str, name: str | None) -> None:
+def take(file: str, name: str | None, moved: Moved) -> None:
     """Import what is in a file or folder, and say what that was."""
     # a third of the time of a listing to import
     from auberge.image.oci.importer import import_image
 
-    with patience(f"importing {file}"):
-        records = import_image(file, name)
+    records = import_image(file, name, moved)
     for record in records:
         count = len(record.layers)
         print(f"{record.reference}: {count} layer{'' if count == 1 else 's'}", file=sys.stderr)

@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 from auberge.cli import container_images
 from auberge.image import Image, build, find, stages, store
-from auberge.image.oci import content
+from auberge.image.apt import Moved
+from auberge.image.oci import content, removal
 from auberge.image.recipe import Job, Progress
 from auberge.refusal import Refusal
 
 ARCH = "riscv64"  # the board `virt`
 
+IMPORT = "importing layers"
 FORMATS = ("oci-archive", "oci-dir", "docker-archive")
 """As podman calls them."""
 
@@ -72,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
         case "ls":
             list_images(args.json)
         case "import":
-            container_images.take(args.file, args.name)
+            with shown_import(args.file) as moved:
+                container_images.take(args.file, args.name, moved)
         case "export":
             container_images.give(args.image, args.file, args.format)
         case "inspect":
@@ -87,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         case "rm":
             for reference in args.images:
                 if (record := container_images.meant(reference)) is not None:
-                    content.remove(record)
+                    removal.remove(record)
                 else:
                     store.remove(store.place(*store.parse_reference(reference, ARCH)))
     return 0
@@ -153,6 +156,16 @@ def list_images(as_json: bool) -> None:
     print(f"{'IMAGE':20} {'KERNEL':28} {'SIZE':>10}")
     for name, arch, version, size in rows:
         print(f"{f'{name}:{arch}':20} {version:28} {f'{size / (1 << 20):.1f} MiB':>10}")
+
+
+@contextmanager
+def shown_import(file: str) -> Iterator[Moved]:
+    """Show on a terminal how many layers of a file are done."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    with shown_progress(file, (IMPORT,)) as progress:
+        yield lambda done, total: progress(IMPORT, done, max(total, 1))
 
 
 @contextmanager

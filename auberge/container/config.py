@@ -5,7 +5,6 @@ A class is an object of the specification, a field one of its properties: `no_ne
 sections named are those of the specification's config.md and config-linux.md.
 """
 
-
 from auberge.container.clauses import (
     I32,
     I64,

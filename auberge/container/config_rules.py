@@ -1,6 +1,5 @@
 """What config.json may not say, though each of its values is fine: rules between properties."""
 
-
 from auberge.container.config import Config, IdMapping, Linux
 from auberge.container.light import Iterator
 from auberge.refusal import Refusal

@@ -4,7 +4,6 @@ config.md, "POSIX-platform Hooks": a hook reads the container's state from its s
 of the container's namespaces are operations of its plan.
 """
 
-
 from auberge.container.config import Hook
 from auberge.container.light import Sequence
 from auberge.refusal import Refusal

@@ -2,24 +2,25 @@
 
 import os
 
-from auberge.container.cgroups_layout import Layout
+from auberge.container.cgroups_layout import Layout, Node
+from auberge.container.light import Sequence
 from auberge.container.plan import CgroupMount, Host
 
 LAST_CAPABILITY = "/proc/sys/kernel/cap_last_cap"
 MODULES = "/sys/kernel/security/lsm"
 
 
-def this_host(bundle: str, layout: Layout, places: dict[str, str]) -> Host:
-    """The host we run on; `places` are paths of the container's cgroups, by mount point."""
+def this_host(bundle: str, layout: Layout, nodes: Sequence[Node]) -> Host:
+    """The host we run on; `nodes` are the container's cgroups."""
+    places = {node.mount: node.path for node in nodes}
     mounts = tuple(
         CgroupMount(
             h.version, h.controllers, places.get(h.mount, h.mount), os.path.basename(h.mount)
         )
         for h in layout.hierarchies
     )
-    return Host(
-        bundle, os.path.isdir, _mount_of, _last_capability(), os.geteuid() == 0, mounts, _labels()
-    )
+    root = os.geteuid() == 0
+    return Host(bundle, os.path.isdir, _mount_of, _last_capability(), root, mounts, _labels())
 
 
 def _last_capability() -> int:

@@ -5,7 +5,6 @@ flag of the file system, one of a few words of the specification's, or else data
 system itself.
 """
 
-
 from auberge.container.kernel import (
     MOUNT_ATTR__ATIME,
     MOUNT_ATTR_NOATIME,

@@ -243,9 +243,11 @@ def _root(
     yield Isolate(propagation, host.mount_of(path) if shared else None)
     yield choices.overlay or MountRoot(path, early)
     yield OpenNull()
-    userns = any(space.type == "user" for space in linux.namespaces)
+    kinds = {space.type for space in linux.namespaces}
+    userns = "user" in kinds
     for mount in config.mounts:
-        yield from _mount(mount, host, "cgroup" in {s.type for s in linux.namespaces}, early)
+        lower = "" if choices.overlay else path
+        yield from _mount(mount, host, "cgroup" in kinds, early, userns, lower)
     if _own_dev(config):
         yield from _devices(linux.devices, userns, early)
     for name, value in linux.sysctl.items():
@@ -270,9 +272,16 @@ def _root(
         yield Propagate(ROOT_PROPAGATION[linux.rootfs_propagation])
 
 
-def _mount(mount: Mount, host: Host, namespaced: bool, early: bool) -> Iterator[Operation]:
+def _mount(
+    mount: Mount, host: Host, namespaced: bool, early: bool, userns: bool, root: str
+) -> Iterator[Operation]:
     options = parse(mount.options)
     destination = "/" + mount.destination.strip("/")
+    if options.idmap or mount.uid_mappings:
+        raise Refusal(
+            f"config.json: $.mounts: {mount.destination}: mounts with ids of their own are not "
+            "supported; take uidMappings, gidMappings and 'idmap' out"
+        )
     if options.remount:
         yield Remount(destination, options)
     elif options.bind:
@@ -286,6 +295,11 @@ def _mount(mount: Mount, host: Host, namespaced: bool, early: bool) -> Iterator[
         )
     else:
         yield MountFileSystem(mount.type, mount.source or mount.type, destination, options)
+        if options.copy_up and root:
+            from auberge.container.copy_up import CopyUp, entries_of
+
+            if entries := entries_of(root, destination):
+                yield CopyUp(destination, entries, not userns)
 
 
 def _cgroups(

@@ -346,11 +346,6 @@ def state_of(record: Record, status: str) -> dict[str, object]:
     }
 
 
-def born_in(made: Plan) -> str:
-    """The cgroup in which the plan's process starts already."""
-    return next((step.cgroup for step in made.operations if isinstance(step, Clone)), "")
-
-
 def needed_controllers(config: Config) -> set[str]:
     """Controllers without which the container would not be limited as it says."""
     r = config.linux.resources

@@ -85,7 +85,6 @@ class Clone(NamedTuple):
     """The container's first process, in new namespaces and a cgroup; a child of the runtime."""
 
     namespaces: tuple[str, ...]
-    cgroup: str = ""  # of v2: to start in one is much faster than to be moved there
 
     def rows(self, stage: Stage) -> None:
         """clone3(2) with CLONE_PARENT; who called it tells the child's number, and ends."""

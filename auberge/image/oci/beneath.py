@@ -5,7 +5,6 @@ what RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS of openat2(2) promise, on every ker
 """
 
 import os
-import secrets
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -107,7 +106,7 @@ def remove_at(parent: int, name: str) -> None:
     top = _opened(parent, name)
     try:
         # a name that the stranger could not guess
-        token = secrets.token_hex(8)
+        token = os.urandom(8).hex()
         left = os.listdir(top)
         moved = 0
         while left:

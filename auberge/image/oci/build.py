@@ -14,7 +14,7 @@ from auberge.image import builder, store
 from auberge.image.apt import SUITE, Package
 from auberge.image.builder import FETCH, INDEX, WAIT, Sources
 from auberge.image.guest_apt import guest_keyring
-from auberge.image.oci import content, debian, namespace
+from auberge.image.oci import adding, content, debian, namespace
 from auberge.image.oci.beneath import remove_tree
 from auberge.image.oci.commit import add_image
 from auberge.image.oci.content import Record
@@ -89,7 +89,7 @@ def _install(sources: Sources, name: str, arch: str, recipe: str, progress: Prog
     if chosen.archive.keyring:
         with open(chosen.archive.keyring, "rb") as file:
             files[guest_keyring(chosen.archive).lstrip("/")] = file.read()
-    with content.adding() as added:
+    with adding.adding() as added:
         stage, layer = added.temporary(), added.temporary()
         try:
             _lay_out(stage, chosen.packages)

@@ -24,9 +24,9 @@ from auberge.image.oci.entry import (
     Extents,
     keeps,
 )
+from auberge.image.oci.layer import OPAQUE_BY_ROOT, OPAQUE_BY_USER
 from auberge.image.oci.limits import LIMITS
 from auberge.image.oci.merge import readable
-from auberge.image.oci.unpack import OPAQUE_BY_ROOT, OPAQUE_BY_USER
 from auberge.refusal import Refusal
 
 BY_OVERLAYFS = ("redirect", "metacopy")

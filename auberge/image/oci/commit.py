@@ -5,17 +5,18 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 
-from auberge.image.oci import content
+from auberge.image.oci import adding, content
+from auberge.image.oci.adding import Store
 from auberge.image.oci.changes import Change, Range, Seen, Walk, as_inside, differing
 from auberge.image.oci.config import ImageConfig, read_config, write_config
-from auberge.image.oci.content import Record, Store
+from auberge.image.oci.content import Record
 from auberge.image.oci.digest import Descriptor
 from auberge.image.oci.document import NOTHING, Json, parse, write
 from auberge.image.oci.importer import add_layer
+from auberge.image.oci.layer import Owner
 from auberge.image.oci.layer_writer import write_layer
 from auberge.image.oci.manifest import CONFIG, read_manifest, write_manifest
 from auberge.image.oci.rootfs import COPIED, Rootfs
-from auberge.image.oci.unpack import Owner
 from auberge.image.store import is_name
 from auberge.refusal import Refusal
 
@@ -37,7 +38,7 @@ def commit(
     if not is_name(name):
         raise Refusal(f"{name!r}: cannot be an image's name; use letters, digits, - and _")
     try:
-        with content.adding() as store:
+        with adding.adding() as store:
             changes = as_inside(
                 changes_of(rootfs),
                 uids or own_range(os.geteuid()),

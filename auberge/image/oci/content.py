@@ -13,19 +13,17 @@ Everything appears by a rename when it is complete, and is never changed again. 
 the lock with others; who removes holds it alone.
 """
 
-import errno
 import fcntl
 import json
 import os
-import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from auberge.image.oci.beneath import remove_tree
-from auberge.image.oci.digest import digest_of, hasher, is_digest, read_digest
-from auberge.image.oci.document import Json, Node, parse, write
-from auberge.image.oci.unpack import Contents, would_depend
+from auberge.image.oci.digest import hasher, is_digest, read_digest
+from auberge.image.oci.document import Node, parse
+from auberge.image.oci.layer import Contents
 from auberge.image.store import cache_directory, is_name
 from auberge.refusal import Refusal
 
@@ -98,33 +96,6 @@ def contents(key: str) -> Contents:
         raise Refusal(f"{path}: damaged; {AGAIN}") from error
 
 
-def key_of(diff_id: str, below: Sequence[str], depends: bool) -> str:
-    """The key of a layer: its diff_id, or, if it depends on those below, theirs too."""
-    own = diff_id.partition(":")[2]
-    return digest_of(" ".join((*below, own)).encode()).partition(":")[2] if depends else own
-
-
-def known_layer(diff_id: str, below: Sequence[str]) -> str | None:
-    """The key of a layer if it is unpacked, to lie on others (keys, the lowest first)."""
-    for depends in (True, False):
-        key = key_of(diff_id, below, depends)
-        # what says that it is there is renamed with it
-        if os.path.exists(at("layers", key, "layer.json")):
-            roots = [layer(each) for each in reversed(below)]
-            if depends or not would_depend(contents(key), roots):
-                return key
-    return None
-
-
-def known_diff(digest: str) -> str | None:
-    """The diff_id that a layer's blob was seen to have."""
-    try:
-        with open(at("diffs", digest.partition(":")[2]), encoding="ascii") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-
-
 def read_blob(digest: str, where: str) -> bytes:
     """A document among the blobs, which is what its digest says."""
     try:
@@ -163,8 +134,8 @@ def find(name: str, arch: str) -> Record | None:
 def records() -> list[Record]:
     """All images, by name."""
     found = []
-    for name in _listed(at("images")):
-        for arch in _listed(at("images", name)):
+    for name in listed(at("images")):
+        for arch in listed(at("images", name)):
             record = find(name, arch)
             if record is not None:
                 found.append(record)
@@ -179,83 +150,12 @@ def _key(node: Node) -> str:
     return key
 
 
-def _listed(path: str) -> list[str]:
+def listed(path: str) -> list[str]:
+    """The names in a directory, if it is there, but for hidden ones."""
     try:
         return sorted(name for name in os.listdir(path) if not name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-class Store:
-    """The store, while somebody adds to it."""
-
-    def __init__(self) -> None:
-        for name in ("blobs/sha256", "blobs/sha512", "diffs", "layers", "short", "images", "users"):
-            os.makedirs(at(name), exist_ok=True)
-        os.makedirs(at("temporary"), exist_ok=True)
-
-    def temporary(self) -> str:
-        """A path that nobody else uses."""
-        return at("temporary", secrets.token_hex(8))
-
-    def add_file(self, path: str, digest: str) -> None:
-        """Make a blob of a complete temporary file."""
-        os.replace(path, blob(digest))
-
-    def add_document(self, data: bytes, digest: str = "") -> str:
-        """Keep a document; its digest, which may be of another kind than ours."""
-        digest = digest or digest_of(data)
-        self.write(blob(digest), data)
-        return digest
-
-    def add_diff(self, digest: str, diff_id: str) -> None:
-        """Note the diff_id that a blob was seen to have."""
-        self.write(at("diffs", digest.partition(":")[2]), diff_id.encode())
-
-    def add_layer(self, path: str, key: str, found: Contents) -> None:
-        """Make a layer of a temporary directory that has its root, `fs`."""
-        self.write(os.path.join(path, "layer.json"), json.dumps(found).encode())
-        # before the layer: who finds the layer need not look for its short name
-        self._add_short(key)
-        try:
-            os.rename(path, at("layers", key))
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-            # somebody else was as fast
-            remove_tree(path)
-
-    def _add_short(self, key: str) -> None:
-        for length in range(SHORT, len(key) + 1):
-            link = at("short", key[:length])
-            target = f"../layers/{key}/fs"
-            try:
-                os.symlink(target, link)
-                return
-            except FileExistsError:
-                if os.readlink(link) == target:
-                    return
-
-    def add_record(self, record: Record) -> None:
-        """Give a name to what is complete; whatever had it has it no more."""
-        os.makedirs(at("images", record.name), exist_ok=True)
-        data: Json = {
-            "manifest": record.manifest,
-            "config": record.config,
-            "blobs": list(record.blobs),
-            "layers": list(record.layers),
-            "recipe": record.recipe,
-        }
-        self.write(at("images", record.name, record.arch), write(data))
-
-    def write(self, path: str, data: bytes) -> None:
-        """Write a file that others see complete or not at all."""
-        temporary = self.temporary()
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
 
 
 def short(key: str) -> str:
@@ -271,101 +171,19 @@ def short(key: str) -> str:
 
 
 @contextmanager
-def adding() -> Iterator[Store]:
-    """Hold the store's lock together with others who add."""
-    with _lock() as lock:
-        try:
-            # alone: what is temporary now was left by the dead
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _empty(at("temporary"))
-        except BlockingIOError:
-            pass
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        yield Store()
-
-
-def remove(record: Record) -> None:
-    """Forget an image, and all that no other image and no container needs."""
-    with _lock() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            os.unlink(at("images", record.name, record.arch))
-        except FileNotFoundError:
-            raise Refusal(f"{record.reference}: no such image; see `auberge image ls`") from None
-        with suppress(OSError):
-            os.rmdir(at("images", record.name))
-        _clean()
-
-
-def clean() -> None:
-    """Remove what nothing needs any more."""
-    if not os.path.isdir(directory()):
-        return
-    with _lock() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _clean()
-
-
-def _clean() -> None:
-    """Remove blobs and layers that nobody names; hold the lock alone."""
-    kept = records()
-    digests = {digest for each in kept for digest in (each.manifest, each.config, *each.blobs)}
-    keys = {key for each in kept for key in each.layers}
-    for name in _listed(at("users")):
-        with open(at("users", name), encoding="ascii") as file:
-            keys |= set(file.read().split())
-    for algorithm in ("sha256", "sha512"):
-        for name in _listed(at("blobs", algorithm)):
-            if f"{algorithm}:{name}" not in digests:
-                os.unlink(at("blobs", algorithm, name))
-                with suppress(FileNotFoundError):
-                    os.unlink(at("diffs", name))
-    for name in _listed(at("short")):
-        if os.readlink(at("short", name)).split("/")[2] not in keys:
-            os.unlink(at("short", name))
-    for key in _listed(at("layers")):
-        if key not in keys:
-            # gone at once, even if removing what is in it is interrupted
-            os.rename(at("layers", key), at("temporary", secrets.token_hex(8)))
-    _empty(at("temporary"))
-
-
-def _empty(path: str) -> None:
-    for name in _listed(path):
-        remove_tree(os.path.join(path, name))
-
-
-def hold(user: str, keys: Sequence[str]) -> None:
-    """Have layers stay as long as a container, by its name, needs them."""
-    path = at("users", _user(user))
-    with _lock() as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        for key in keys:
-            if not os.path.exists(at("layers", key)):
-                raise Refusal(f"{layer(key)}: is not there any more; import the image again")
-        os.makedirs(at("users"), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(" ".join(keys).encode())
-
-
-def release(user: str) -> None:
-    """A container needs its layers no more; it may not have held any."""
-    with suppress(FileNotFoundError):
-        os.unlink(at("users", _user(user)))
-
-
-def _user(name: str) -> str:
-    if not name or "/" in name or name.startswith(".") or len(name) > 200:
-        raise Refusal(f"{name!r}: not the name of a container; use letters and digits")
-    return name
-
-
-@contextmanager
-def _lock() -> Iterator[int]:
+def locked(kind: int) -> Iterator[int]:
+    """Hold the store's lock (flock(2)): LOCK_SH to add, LOCK_EX to remove."""
     # what is unpacked has modes of strangers, set-user-ID among them: nobody else comes near it
     os.makedirs(directory(), mode=0o700, exist_ok=True)
     descriptor = os.open(at("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        fcntl.flock(descriptor, kind)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def empty(path: str) -> None:
+    """Remove all that is in a directory of the store."""
+    for name in listed(path):
+        remove_tree(os.path.join(path, name))

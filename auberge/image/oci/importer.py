@@ -6,12 +6,13 @@ brought already is not unpacked again.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from auberge.image.oci import content
+from auberge.image.oci import adding, content
+from auberge.image.oci.adding import Store
 from auberge.image.oci.compression import Uncompressed
 from auberge.image.oci.config import ImageConfig, read_config
-from auberge.image.oci.content import Record, Store
+from auberge.image.oci.content import Record
 from auberge.image.oci.digest import Descriptor, blob_path, copy_verified, digest_of
 from auberge.image.oci.document import NOTHING, parse, write
 from auberge.image.oci.limits import LAYERS, LIMITS, OTHER, Limits
@@ -29,8 +30,8 @@ from auberge.image.oci.unpack import unpack
 from auberge.image.store import cache_directory, is_name
 from auberge.refusal import Refusal
 
-Moved = Callable[[int, int], None]
-"""Hears how many layers are done, and of how many."""
+if TYPE_CHECKING:
+    from auberge.image.apt import Moved
 
 
 class Candidate(NamedTuple):
@@ -49,15 +50,16 @@ class Candidate(NamedTuple):
 def import_image(
     path: str,
     name: str | None = None,
-    moved: Moved = lambda done, total: None,
+    moved: "Moved" = lambda done, total: None,
     limits: Limits = LIMITS,
 ) -> list[Record]:
     """Take all images of a file or a folder into the store; `-` is standard input.
 
-    Without a name, an image gets the one that the file gives to it, or the file's own.
+    Without a name, an image gets the one that the file gives to it, or the file's own. `moved`
+    hears how many layers are done, and of how many.
     """
     try:
-        with content.adding() as store:
+        with adding.adding() as store:
             source = open_source(path, store.temporary(), limits)
             try:
                 found = named(list(candidates(source)), name, path)
@@ -240,8 +242,8 @@ def add_layer(
     Refused unless what comes out of the blob has this diff_id, also if it is unpacked already: the
     blob may be another than the one that was unpacked.
     """
-    key = content.known_layer(diff_id, below)
-    if key is not None and content.known_diff(digest) == diff_id:
+    key = adding.known_layer(diff_id, below)
+    if key is not None and adding.known_diff(digest) == diff_id:
         return key
     with open(content.blob(digest), "rb") as file:
         stream = Uncompressed(file, where, limits)
@@ -253,7 +255,7 @@ def add_layer(
             roots = [content.layer(each) for each in reversed(below)]
             found = unpack(stream, os.path.join(temporary, "fs"), where, roots, limits)
             _check(stream.finish(), diff_id, where)
-            key = content.key_of(diff_id, below, found.depends)
+            key = adding.key_of(diff_id, below, found.depends)
             store.add_layer(temporary, key, found)
     store.add_diff(digest, diff_id)
     return key

@@ -5,8 +5,8 @@ import hashlib
 import os
 from collections.abc import Iterable
 
+from auberge.image.oci.adding import Store
 from auberge.image.oci.changes import Change
-from auberge.image.oci.content import Store
 from auberge.image.oci.digest import Descriptor
 from auberge.image.oci.document import NOTHING
 from auberge.image.oci.manifest import LAYER

@@ -10,7 +10,7 @@ from auberge.image.oci import content
 from auberge.image.oci.beneath import OPEN, remove_at
 from auberge.image.oci.beneath import opened as beneath
 from auberge.image.oci.entry import keeps
-from auberge.image.oci.unpack import Contents
+from auberge.image.oci.layer import Contents
 from auberge.refusal import Refusal
 
 READ = os.O_RDONLY | os.O_CLOEXEC

@@ -7,7 +7,7 @@ layer itself where there is but one and nothing may be changed.
 import os
 from typing import NamedTuple
 
-from auberge.image.oci import content
+from auberge.image.oci import content, removal
 from auberge.image.oci.content import Record
 from auberge.refusal import Refusal
 
@@ -55,7 +55,7 @@ def prepare(
     need not reach the disk. A container that is prepared again finds its changes.
     """
     keys = distinct(record.layers)
-    content.hold(user, keys)
+    removal.hold(user, keys)
     path = os.path.join(directory, "root")
     os.makedirs(path, exist_ok=True)
     if read_only and len(keys) == 1:
@@ -88,7 +88,7 @@ def prepare(
 
 def release(user: str) -> None:
     """A container is gone: its layers may go with their image. Its directory is the caller's."""
-    content.release(user)
+    removal.release(user)
 
 
 def distinct(layers: tuple[str, ...]) -> tuple[str, ...]:

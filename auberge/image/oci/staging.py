@@ -16,10 +16,11 @@ from typing import NamedTuple
 from auberge.image.oci import namespace
 from auberge.image.oci.beneath import opened, remove_tree
 from auberge.image.oci.changes import Walk, as_inside
+from auberge.image.oci.layer import Owner
 from auberge.image.oci.layer_writer import write_changes
 from auberge.image.oci.limits import LIMITS
 from auberge.image.oci.tar_reader import TarReader
-from auberge.image.oci.unpack import Owner, Unpacker, parts_of
+from auberge.image.oci.unpack import Unpacker, parts_of
 from auberge.refusal import Refusal
 
 PACKAGES = ".packages"

@@ -11,8 +11,8 @@ import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
+from auberge.image.oci.below import as_below, is_usual
 from auberge.image.oci.beneath import Beneath, Parts, opened
 from auberge.image.oci.digest import Stream
 from auberge.image.oci.entry import (
@@ -24,6 +24,7 @@ from auberge.image.oci.entry import (
     WHITEOUT,
     Entry,
 )
+from auberge.image.oci.layer import OPAQUE_BY_ROOT, OPAQUE_BY_USER, Contents, Owner
 from auberge.image.oci.limits import LIMITS, OTHER, Limits
 from auberge.image.oci.tar_reader import TarReader
 from auberge.refusal import Refusal
@@ -32,28 +33,6 @@ AUFS = ".wh..wh."
 """What aufs told itself; it means nothing to others."""
 LONGEST = 4095
 """PATH_MAX, without the NUL."""
-
-OPAQUE_BY_USER, OPAQUE_BY_ROOT = "user.overlay.opaque", "trusted.overlay.opaque"
-"""For overlays that are mounted in user namespaces (`userxattr`), and for others."""
-
-Owner = tuple[int, int]
-
-
-class Contents(NamedTuple):
-    """What is to be known about an unpacked layer, beside its directory."""
-
-    size: int
-    """Bytes of its files."""
-    whiteouts: tuple[str, ...]
-    opaques: tuple[str, ...]
-    owners: dict[str, Owner]
-    """Those that could not be given to the files themselves."""
-    overlays: bool
-    """Whether the directory says all of this in overlayfs' way too."""
-    implied: tuple[str, ...]
-    """Directories it does not mention, though something is in them."""
-    depends: bool
-    """Whether it is as it is because of the layers below."""
 
 
 def unpack(
@@ -95,34 +74,6 @@ def parts_of(name: str, where: str, limits: Limits = LIMITS) -> Parts:
     if len(parts) > limits.depth or len(name.encode(errors="surrogateescape")) > LONGEST:
         raise Refusal(f"{where}: {name[:40]!r}...: too long a path; {OTHER}")
     return parts
-
-
-def would_depend(contents: Contents, below: Sequence[str]) -> bool:
-    """Whether a layer that did not depend on others would be another over these."""
-    if not below:
-        return bool(contents.whiteouts)
-    found = (as_below(tuple(filter(None, path.split("/"))), below) for path in contents.implied)
-    return any(entry is not None and not is_usual(entry) for entry in found)
-
-
-def as_below(parts: Parts, below: Sequence[str]) -> Entry | None:
-    """A directory as the topmost of these layers has it that has one."""
-    is_root = os.geteuid() == 0
-    for root in below:
-        try:
-            with opened(root, root) as tree:
-                found = os.stat(tree.directory(parts))
-        except (OSError, Refusal):
-            continue
-        mode = stat.S_IMODE(found.st_mode)
-        uid, gid = (found.st_uid, found.st_gid) if is_root else (0, 0)
-        return Entry("/".join(parts), DIRECTORY, mode, uid, gid, 0, found.st_mtime_ns)
-    return None
-
-
-def is_usual(entry: Entry) -> bool:
-    """Whether a directory is as it would be that nobody has mentioned; its time does not count."""
-    return (entry.mode, entry.uid, entry.gid) == (0o755, 0, 0)
 
 
 class Unpacker:

@@ -10,9 +10,10 @@ import threading
 
 import pytest
 
-from auberge.image.oci import content
+from auberge.image.oci import adding, content, removal
 from auberge.image.oci.importer import import_image
 from auberge.image.oci.inspection import verify
+from auberge.image.oci.layer import Contents
 from auberge.image.oci.names import existing, lookup
 from auberge.refusal import Refusal
 from tests.image.oci.archives import Layout, folder, member, sha256, tar_of
@@ -36,6 +37,7 @@ def path(cache, tmp_path):
     return Layout().image(LAYERS).tar(tmp_path / "box.tar")
 
 
+@pytest.mark.slow
 def test_many_import_the_same_at_once(path):
     failures = []
 
@@ -55,7 +57,7 @@ def test_many_import_the_same_at_once(path):
     assert len(records) == 8
     assert len({record.layers for record in records}) == 1
     complete(records[0])
-    content.clean()
+    removal.clean()
     assert os.listdir(content.at("temporary")) == []
 
 
@@ -72,7 +74,7 @@ def test_killed_at_any_point(path):
     """A system call is the last it makes: each of the first ones, then some of the later."""
     random.seed(5)
     import_image(path, "other")
-    content.remove(content.find("other", "amd64"))
+    removal.remove(content.find("other", "amd64"))
     for _ in range(12):
         process = subprocess.Popen([sys.executable, "-c", IMPORT, path], stdin=subprocess.PIPE)
         threading.Timer(random.uniform(0.05, 0.3), process.kill).start()
@@ -81,11 +83,11 @@ def test_killed_at_any_point(path):
         for record in content.records():
             complete(record)
         if content.find("killed", "amd64") is not None:
-            content.remove(content.find("killed", "amd64"))
+            removal.remove(content.find("killed", "amd64"))
     (record,) = import_image(path, "whole")
     complete(record)
     assert os.listdir(content.at("temporary")) == []
-    content.remove(record)
+    removal.remove(record)
     for name in ("layers", "short", "diffs", "blobs/sha256", "temporary", "images"):
         assert os.listdir(content.at(name)) == [], name
 
@@ -104,6 +106,7 @@ def stopped_at(monkeypatch, name, count):
     monkeypatch.setattr(os, name, call)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rename", "replace", "symlink", "makedirs"])
 def test_stopped_at_each_step_there_is_all_or_nothing(path, monkeypatch, name):
     for count in range(1, 30):
@@ -118,20 +121,20 @@ def test_stopped_at_each_step_there_is_all_or_nothing(path, monkeypatch, name):
     assert count > 2
     (record,) = content.records()
     complete(record)
-    content.remove(record)
+    removal.remove(record)
     assert os.listdir(content.at("layers")) == []
 
 
 def test_what_others_need_stays(path, tmp_path):
     import_image(path)
     (other,) = import_image(Layout().image(LAYERS[:2], name="other").write(tmp_path / "o"))
-    content.remove(content.find("box", "amd64"))
+    removal.remove(content.find("box", "amd64"))
     assert sorted(os.listdir(content.at("layers"))) == sorted(other.layers)
     complete(other)
-    content.remove(other)
+    removal.remove(other)
     assert os.listdir(content.at("blobs/sha256")) == os.listdir(content.at("diffs")) == []
     with pytest.raises(Refusal) as refused:
-        content.remove(other)
+        removal.remove(other)
     assert str(refused.value) == "other:amd64: no such image; see `auberge image ls`"
 
 
@@ -139,18 +142,18 @@ def test_a_name_may_be_given_anew(path, tmp_path):
     (old,) = import_image(path)
     (new,) = import_image(Layout().image(LAYERS[:1]).write(tmp_path / "o"))
     assert content.records() == [new]
-    content.clean()
+    removal.clean()
     assert os.listdir(content.at("layers")) == list(new.layers)
     assert old.layers[0] == new.layers[0]
 
 
 def test_short_names_that_begin_alike(cache):
     keys = ["a" * 64, "a" * 8 + "b" * 56]
-    with content.adding() as store:
+    with adding.adding() as store:
         for key in keys:
             temporary = store.temporary()
             os.makedirs(f"{temporary}/fs")
-            store.add_layer(temporary, key, content.Contents(0, (), (), {}, True, (), False))
+            store.add_layer(temporary, key, Contents(0, (), (), {}, True, (), False))
     assert [len(os.path.basename(content.short(key))) for key in keys] == [8, 9]
     assert [os.path.realpath(content.short(key)) for key in keys] == [
         os.path.realpath(content.layer(key)) for key in keys
@@ -214,7 +217,7 @@ def test_a_record_that_leads_elsewhere_is_refused(path):
 @pytest.mark.parametrize("name", ["c/../../x", ".", "", "a/b", "x" * 300])
 def test_a_container_with_a_name_that_is_none(cache, name):
     with pytest.raises(Refusal) as refused:
-        content.hold(name, [])
+        removal.hold(name, [])
     assert str(refused.value) == f"{name!r}: not the name of a container; use letters and digits"
 
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from auberge.image.oci import content
+from auberge.image.oci import content, removal
 from auberge.image.oci.importer import import_image
 from auberge.image.oci.limits import Limits
 from auberge.refusal import Refusal
@@ -82,7 +82,7 @@ def test_a_layer_of_another_diff_id(cache, tmp_path):
     assert os.listdir(content.at("layers")) == []
     # neither is the word of a configuration taken for what is unpacked already, and its blob known
     import_image(Layout().image([EVIL]).image([BASE], name="b").write(tmp_path / "good"))
-    content.remove(content.find("b", "amd64"))
+    removal.remove(content.find("b", "amd64"))
     found = content.find("box", "amd64")
     content.at("images", "box", "amd64")
     os.unlink(content.at("images", "box", "amd64"))

@@ -9,7 +9,8 @@ import tarfile
 
 import pytest
 
-from auberge.image.oci.unpack import Contents, unpack
+from auberge.image.oci.layer import Contents
+from auberge.image.oci.unpack import unpack
 from tests.image.debian import needs
 from tests.image.oci.archives import folder, link, member, tar_of
 

@@ -8,6 +8,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,16 @@ from auberge.image.oci.limits import Limits
 from auberge.image.oci.unpack import unpack
 from auberge.refusal import Refusal
 from tests.image.oci.archives import Layout, docker_archive, folder, link, member, tar_of, zstd
+
+pytestmark = pytest.mark.slow
+
+HUNT = settings()
+
+
+def few(examples):
+    """As many examples as the fast tests have time for; a hunt has more."""
+    return HUNT if HUNT.max_examples > 1000 else settings(max_examples=examples)
+
 
 LIMITS = Limits(entries=100, size=1 << 22, floor=1 << 20, ratio=100)
 
@@ -102,25 +113,25 @@ def check(data):
 
 
 @given(st.lists(members(), max_size=6))
-@settings(max_examples=150)
+@few(150)
 def test_layers_of_any_members(parts):
     check(b"".join(parts))
 
 
 @given(CHANGES)
-@settings(max_examples=150)
+@few(150)
 def test_layers_with_changed_bytes(changes):
     check(mutated(LAYER, changes))
 
 
 @given(st.integers(0, len(LAYER)))
-@settings(max_examples=30)
+@few(30)
 def test_layers_that_end_early(length):
     check(LAYER[:length])
 
 
 @given(st.sampled_from(["gzip", "zstd"]), CHANGES)
-@settings(max_examples=60)
+@few(60)
 def test_compressed_data_with_changed_bytes(kind, changes):
     import gzip
 
@@ -142,7 +153,7 @@ IMAGES = list(images())
 
 
 @given(st.sampled_from(IMAGES), CHANGES)
-@settings(max_examples=40)
+@few(40)
 def test_archives_with_changed_bytes(data, changes):
     with guarded() as place:
         path = os.path.join(place, "box.tar")
@@ -173,7 +184,7 @@ JSON = st.recursive(
 
 
 @given(JSON, st.sampled_from(["index.json", "oci-layout", "manifest.json"]))
-@settings(max_examples=60)
+@few(60)
 def test_documents_of_any_shape(value, name):
     import json
 

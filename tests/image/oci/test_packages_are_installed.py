@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from auberge.image.apt import Package
-from auberge.image.oci import build, content
+from auberge.image.oci import adding, build, content
 from auberge.image.oci.beneath import remove_tree
 from auberge.image.oci.commit import add_image
 from auberge.image.oci.config import ImageConfig
@@ -70,7 +70,7 @@ def install(directory, *more, files=None):
     chosen = packages(directory, *more)
     steps = [["base_1_all.deb"], ["extra_1_all.deb"]]
     heard = []
-    with content.adding() as store:
+    with adding.adding() as store:
         stage, layer = store.temporary(), store.temporary()
         build._lay_out(stage, chosen)
         try:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from auberge.image.oci import content, rootfs
+from auberge.image.oci import content, removal, rootfs
 from auberge.image.oci.beneath import remove_tree
 from auberge.image.oci.changes import Range
 from auberge.image.oci.commit import commit
@@ -254,11 +254,11 @@ def test_whatever_a_container_made_is_removed(tmp_path):
 
 def test_layers_stay_as_long_as_a_container_needs_them(record, tmp_path, kind):
     make(record, tmp_path / "c")
-    content.remove(record)
+    removal.remove(record)
     assert all(os.path.isdir(content.layer(key)) for key in record.layers)
     release("c1")
     release("c1")
-    content.clean()
+    removal.clean()
     assert os.listdir(content.at("layers")) == os.listdir(content.at("short")) == []
     with pytest.raises(Refusal) as refused:
         make(record, tmp_path / "d")
