@@ -55,7 +55,8 @@ class Found(NamedTuple):
     addend: str
 
 
-RARE = ("touch", "other", "slow", "bad", "dead")  # what labels of blocks begin with that seldom execute
+# What labels of blocks begin with that seldom execute.
+RARE = ("touch", "other", "slow", "bad", "dead")
 
 
 def rare_last(lines: list[str]) -> list[str]:

@@ -6,12 +6,8 @@ import time
 
 import pytest
 
-<<<<<<< HEAD
 from auberge.engine.region_file import Region
-from auberge.engine.workshop import STARTS, Made, Order, Workshop
-=======
-from auberge.engine.workshop import STARTS, Order, Workshop, cpu_seconds
->>>>>>> main
+from auberge.engine.workshop import STARTS, Made, Order, Workshop, cpu_seconds
 
 NOP = bytes.fromhex("13000000")
 PAGE = (NOP * 10).ljust(4096, b"\0")
