@@ -30,7 +30,7 @@ def start(*words, stdout=subprocess.PIPE):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["reference", "interpreter", "auto"])
+@pytest.mark.parametrize("engine", ["reference", "interpreter", "translator", "auto"])
 def test_a_guest_that_powers_off(tmp_path, engine):
     done = boot("--kernel", write_elf(tmp_path / "k", hello()), "--engine", engine)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"hello\n", b"")

@@ -11,6 +11,7 @@ import pytest
 import auberge
 from auberge.cli.main import main
 from auberge.monitor.names import running
+from tests.engine import eager
 from tests.machine.debug.client import Client, Running
 from tests.machine.debug.guest import AT, BUILT, write
 from tests.machine.elves import BASE, elf
@@ -25,12 +26,12 @@ def run_time(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
 
 
-@pytest.fixture
-def guest(tmp_path):
+@pytest.fixture(params=["interpreter", eager.NAME])
+def guest(tmp_path, request):
     kernel = tmp_path / "kernel"
     symbols = [("loop", AT["loop"]), ("data", DATA)]
     kernel.write_bytes(elf([(BASE, BUILT.code, len(BUILT.code) + 4096)], symbols=symbols))
-    options = {"memory": "4M", "cpus": 2, "console": print}
+    options = {"memory": "4M", "cpus": 2, "console": print, "engine": request.param}
     with auberge.Machine.virt(kernel, name="web", **options) as made:
         yield made
     assert running() == []

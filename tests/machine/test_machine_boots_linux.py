@@ -35,9 +35,10 @@ def run(tiny, command, words="quiet", **options):
     return outcome, console.split("@@\n", 1)[-1]
 
 
+@pytest.mark.parametrize("engine", ["interpreter", "translator"])
 @pytest.mark.parametrize("cpus", [1, 2])
-def test_it_reports_and_powers_off(tiny, cpus):
-    outcome, console = boot(tiny, "earlycon=sbi auberge.report", cpus=cpus)
+def test_it_reports_and_powers_off(tiny, cpus, engine):
+    outcome, console = boot(tiny, "earlycon=sbi auberge.report", cpus=cpus, engine=engine)
     assert outcome == auberge.PoweredOff(0)
     report = console.split("guest says:\n", 1)[1]
     assert report.startswith("Linux tiny ")
