@@ -8,6 +8,7 @@ import stat
 
 from auberge.container import kernel as k
 from auberge.container.config import Capabilities, Config, Device, Mount, Namespace, Process
+from auberge.container.devices import LINKS, DeviceNode, device_nodes, host_node
 from auberge.container.light import Callable, Iterator, NamedTuple
 from auberge.container.mount_options import Options, parse
 from auberge.container.mounts import (
@@ -70,21 +71,6 @@ ROOT_PROPAGATION = {
     "slave": k.MS_SLAVE, "rslave": k.MS_SLAVE | k.MS_REC,
     "unbindable": k.MS_UNBINDABLE, "runbindable": k.MS_UNBINDABLE | k.MS_REC,
 }  # fmt: skip
-DEVICES = tuple(
-    Device("c", f"/dev/{name}", major, minor, 0o666, 0, 0)
-    for name, major, minor in (
-        ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9),
-        ("tty", 5, 0),
-    )
-)  # fmt: skip
-"""config-linux.md, "Default Devices"; /dev/console and /dev/ptmx are no nodes."""
-LINKS = (
-    ("/dev/fd", "/proc/self/fd"), ("/dev/stdin", "/proc/self/fd/0"),
-    ("/dev/stdout", "/proc/self/fd/1"), ("/dev/stderr", "/proc/self/fd/2"),
-    ("/dev/ptmx", "pts/ptmx"),
-)  # fmt: skip
-"""runtime-linux.md, "Dev symbolic links"."""
-KINDS = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
 
 class CgroupMount(NamedTuple):
@@ -106,6 +92,7 @@ class Host(NamedTuple):
     privileged: bool  # whether the runtime is root over the host
     cgroups: tuple[CgroupMount, ...] = ()
     labels: tuple[str, ...] = ()  # which of apparmor, selinux confine processes here
+    node: Callable[[DeviceNode], str] = host_node  # which of the host's to bind
 
 
 class Choices(NamedTuple):
@@ -249,7 +236,7 @@ def _root(
         lower = "" if choices.overlay else path
         yield from _mount(mount, host, "cgroup" in kinds, early, userns, lower)
     if _own_dev(config):
-        yield from _devices(linux.devices, userns, early)
+        yield from _devices(linux.devices, host, userns, early)
     for name, value in linux.sysctl.items():
         yield SetSysctl(name, value)
     if process.terminal:
@@ -341,8 +328,9 @@ def _early(config: Config, host: Host, choices: Choices) -> Iterator[Operation]:
         if options.bind:
             destination = "/" + mount.destination.strip("/")
             yield TakeMount(_from(host.bundle, mount.source or ""), destination, options.deep)
-    for device in _wanted(config.linux.devices) if _own_dev(config) else ():
-        yield TakeMount(device.path, device.path, False)
+    for node in device_nodes(config.linux.devices) if _own_dev(config) else ():
+        if not stat.S_ISFIFO(node.mode):
+            yield TakeMount(host.node(node), node.path, False)
 
 
 def _own_dev(config: Config) -> bool:
@@ -353,19 +341,15 @@ def _own_dev(config: Config) -> bool:
     )
 
 
-def _wanted(devices: tuple[Device, ...]) -> tuple[Device, ...]:
-    paths = {device.path for device in devices}
-    return (*devices, *(device for device in DEVICES if device.path not in paths))
-
-
-def _devices(devices: tuple[Device, ...], userns: bool, early: bool) -> Iterator[Operation]:
+def _devices(
+    devices: tuple[Device, ...], host: Host, userns: bool, early: bool
+) -> Iterator[Operation]:
     """In a user namespace nobody can make nodes: there, they are the host's (config-linux.md)."""
-    for d in _wanted(devices):
-        if userns:
-            yield Bind(d.path, d.path, False, Options(bind=True), early)
+    for n in device_nodes(devices):
+        if userns and not stat.S_ISFIFO(n.mode):
+            yield Bind(host.node(n), n.path, False, Options(bind=True), early)
         else:
-            mode = KINDS[d.type] | (0o666 if d.file_mode is None else d.file_mode & 0o7777)
-            yield MakeDevice(d.path, mode, d.major or 0, d.minor or 0, d.uid or 0, d.gid or 0)
+            yield MakeDevice(n.path, n.mode, n.major, n.minor, n.uid, n.gid)
     for path, target in LINKS:
         yield MakeLink(path, target)
 
