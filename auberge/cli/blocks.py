@@ -30,7 +30,7 @@ def print_regions(
             print(f"    {address:8x}:  {word:8}  {text}")
         print("LLVM IR:")
         print("\n".join(f"    {line}".rstrip() for line in parts.ir.splitlines()))
-        print(f"host code ({os.uname().machine}):")
+        print(f"host code ({os.uname().machine}, level {parts.level}):")
         print("\n".join(f"    {line}" for line in parts.assembly.splitlines()))
         print()
 
@@ -48,7 +48,11 @@ def print_json(regions: list[Entered], explained: list[Explained]) -> None:
             "gpa": None if region.gpa is None else hex(region.gpa),
             "guest": guest,
             "ir": parts.ir.splitlines(),
-            "host": {"machine": os.uname().machine, "assembly": parts.assembly.splitlines()},
+            "host": {
+                "machine": os.uname().machine,
+                "level": parts.level,
+                "assembly": parts.assembly.splitlines(),
+            },
         }
         print(json.dumps(shown))
 

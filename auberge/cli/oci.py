@@ -4,10 +4,12 @@ Its own front door, for it must start in milliseconds: nothing is imported but w
 needs. runc's conventions hold, not ours, where they differ: a failure is status 1.
 """
 
+import gc
 import os
 import sys
 
 from auberge.container.light import Callable, NamedTuple, Sequence
+from auberge.container.stopwatch import lines, mark
 from auberge.refusal import Refusal
 
 FAILED = 1  # as runc
@@ -85,7 +87,7 @@ COMMANDS = {
     "spec": Command("write a config.json to begin with", "oci_about", "rootless", "bundle,b", ""),
     "features": Command("print what this runtime can do", "oci_about", "", "", ""),
 }  # fmt: skip
-GLOBAL_FLAGS = "debug systemd-cgroup version,v help,h"
+GLOBAL_FLAGS = "debug systemd-cgroup version,v help,h stats"
 GLOBAL_VALUES = "root log log-format rootless criu"
 
 
@@ -93,6 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line of runc's."""
     words = list(sys.argv[1:] if argv is None else argv)
     log = Log("", "text")
+    mark("start")
+    gc.disable()  # there is no garbage in some milliseconds, but a lot to look at
     try:
         common, words = parse(words, GLOBAL_FLAGS, GLOBAL_VALUES, stops=True)
         log = Log(common.value("log"), common.value("log-format", "text"))
@@ -133,8 +137,14 @@ def _dispatch(common: Words, words: list[str]) -> int:
     wanted = [w for w in command.rest.split() if not w.startswith("[")]
     if len(rest) < len(wanted) and not (name == "exec" and given.value("process") and rest):
         raise Refusal(f"{name}: no {wanted[len(rest)]}; see `auberge-oci {name} --help`")
+    mark("command line")
     run = _run_of(command.module)
-    return run(name, given, root_of(common))
+    mark("imports")
+    status = run(name, given, root_of(common))
+    mark("the rest")
+    if common.flag("stats"):
+        print("\n".join(lines()), file=sys.stderr)
+    return status
 
 
 def _run_of(module: str) -> Callable[[str, Words, str], int]:
@@ -205,24 +215,25 @@ def _names(flags: str, values: str) -> tuple[dict[str, str], set[str]]:
 
 def overview() -> str:
     """The help of `auberge-oci` alone."""
-    lines = ["usage: auberge-oci [OPTION]... COMMAND [ARGUMENT]...", ""]
-    lines += [f"  {name:10} {command.about}" for name, command in COMMANDS.items()]
-    lines += ["", "  --root FOLDER      where containers are recorded"]
-    lines += ["  --log FILE         where errors go, too", "  --log-format text|json"]
-    return "\n".join([*lines, "", "`auberge-oci COMMAND --help` says more."])
+    text = ["usage: auberge-oci [OPTION]... COMMAND [ARGUMENT]...", ""]
+    text += [f"  {name:10} {command.about}" for name, command in COMMANDS.items()]
+    text += ["", "  --root FOLDER      where containers are recorded"]
+    text += ["  --log FILE         where errors go, too", "  --log-format text|json"]
+    text += ["  --stats            print where the time goes, to standard error"]
+    return "\n".join([*text, "", "`auberge-oci COMMAND --help` says more."])
 
 
 def usage(name: str, command: Command) -> str:
     """The help of one command."""
-    lines = [f"usage: auberge-oci {name} [OPTION]... {command.rest}".rstrip(), ""]
-    lines += [command.about, ""]
+    text = [f"usage: auberge-oci {name} [OPTION]... {command.rest}".rstrip(), ""]
+    text += [command.about, ""]
     for words, has_value in ((command.flags, False), (command.values, True)):
         for word in words.split():
             long, _, short = word.partition(",")
-            lines.append(
+            text.append(
                 f"  --{long}" + (f", -{short}" if short else "") + (" VALUE" if has_value else "")
             )
-    return "\n".join(lines).rstrip()
+    return "\n".join(text).rstrip()
 
 
 class Log(NamedTuple):

@@ -7,6 +7,7 @@ import os
 from auberge.cli.oci import Words
 from auberge.container.light import TYPE_CHECKING
 from auberge.container.runtime import Container, Start, prepare
+from auberge.container.stopwatch import mark
 from auberge.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def start(name: str, container: Container, words: Words) -> int:
         waits=name == "create",
     )
     prepared = prepare(bundle, container.id, how)
+    mark("configuration and plan")
     process = prepared.config.process
     terminal = process is not None and process.terminal
     with Console(terminal, words.value("console-socket"), detach) as console:
@@ -69,6 +71,7 @@ def start(name: str, container: Container, words: Words) -> int:
         if detach:
             return 0
         status = console.follow(child.pid)
+        mark("program")
     if not words.flag("keep"):
         container.delete(force=True)
     return status

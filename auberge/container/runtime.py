@@ -22,6 +22,7 @@ from auberge.container.plan import Choices, Plan, plan
 from auberge.container.record import CgroupPlace, Folder, Record
 from auberge.container.stage import CREATED, READY, SIGKILL
 from auberge.container.steps import Filter, OpenCgroups
+from auberge.container.stopwatch import mark
 from auberge.refusal import Refusal
 
 PATIENCE = 10.0  # seconds for a killed process to be gone
@@ -73,6 +74,7 @@ def prepare_config(config: Config, bundle: str, name: str, how: Start) -> Prepar
 
 
 def compiled_filter(config: Config) -> Filter | None:
+    """The filter of linux.seccomp, if there is one; raises Refusal."""
     profile = config.linux.seccomp
     if profile is None:
         return None
@@ -149,6 +151,7 @@ class Container:
         config = prepared.config
         cgroup = Cgroup(prepared.nodes).create(needed_controllers(config))
         record = record._replace(cgroups=tuple(CgroupPlace(*node) for node in cgroup.nodes))
+        mark("record and cgroups")
         fifo: int | None = None
         if how.waits:
             os.mkfifo(self.folder.fifo, 0o600)
@@ -161,7 +164,9 @@ class Container:
             if fifo is not None:
                 os.close(fifo)
         try:
+            mark("table and start")
             child.until(READY)
+            mark("namespaces")
             pid = child.pid
             record = record._replace(pid=pid, start_time=processes.start_time(pid))
             self.folder.save(record)
@@ -179,13 +184,16 @@ class Container:
                 state = self.state_text(record, "creating")
                 run_hooks("prestart", hooks.prestart, state)
                 run_hooks("createRuntime", hooks.create_runtime, state)
+            mark("limits and hooks")
             child.go(self._inner_state(config, record, "creating"))
             child.until(CREATED)
+            mark("root file system")
             record = record._replace(is_created=True)
             self.folder.save(record)
             child.go(self._inner_state(config, record, "created"))
             if not how.waits:
                 child.started()
+                mark("exec")
                 self._poststart(config, record)
         except BaseException:
             child.kill()

@@ -1,0 +1,164 @@
+"""The plan of a configuration: what is done, in which order, and how it is printed."""
+
+import copy
+import json
+import os
+
+import pytest
+
+from auberge.cli.main import main
+from auberge.cli.oci_about import template
+from auberge.container import kernel as k
+from auberge.container.carry import explain, program, shown
+from auberge.container.config import Config
+from auberge.container.config_file import parse
+from auberge.container.mount_options import parse as options_of
+from auberge.container.plan import CgroupMount, Choices, Host, plan
+from auberge.container.stage import Descriptors
+from auberge.container.steps import FindProgram
+from auberge.refusal import Refusal
+
+HOST = Host(
+    bundle="/bundle", is_directory=lambda path: not path.endswith("file"), mount_of=lambda _: "/",
+    last_capability=40, privileged=True,
+    cgroups=(CgroupMount(2, (), "/sys/fs/cgroup/box", "cgroup"),),
+)  # fmt: skip
+
+
+def planned(change=lambda config: None, host=HOST, choices=None):
+    config = copy.deepcopy(template(rootless=False))
+    config["process"]["terminal"] = False
+    change(config)
+    read = parse(json.dumps(config).encode(), Config, "config.json")
+    return plan(read, host, choices or Choices("box")).operations
+
+
+def names(operations):
+    return [type(operation).__name__ for operation in operations]
+
+
+def test_the_order_is_what_safety_asks_for():
+    found = names(planned())
+    order = ["Seal", "Clone", "AwaitRuntime", "Hide", "Isolate", "MountRoot", "OpenNull",
+             "MountFileSystem", "MakeDevice", "Mask", "Protect", "MakeReadOnly", "Pivot",
+             "LimitResources", "NoNewPrivileges", "BecomeUser", "EnterFolder", "FindProgram",
+             "AwaitStart", "Execute"]  # fmt: skip
+    places = [found.index(name) for name in order]
+    assert places == sorted(places)
+    assert found[-1] == "Execute"
+
+
+def test_joined_namespaces_are_entered_hidden_and_before_the_clone():
+    def change(config):
+        config["linux"]["namespaces"][0]["path"] = "/proc/5/ns/pid"
+        config["linux"]["namespaces"].append({"type": "user", "path": "/proc/5/ns/user"})
+
+    found = planned(change)
+    assert names(found)[:4] == ["Seal", "Hide", "Join", "Clone"]
+    assert shown(found[2]) == (
+        "Join spaces=(('user', '/proc/5/ns/user'), ('pid', '/proc/5/ns/pid'))"
+    )
+
+
+def test_a_filter_is_late_if_it_can_be_and_early_if_it_must():
+    from auberge.container.steps import Filter
+
+    choices = Choices("box", filter=Filter(b"\0" * 8))
+    found = names(planned(choices=choices))
+    assert found[-2:] == ["Filter", "Execute"]
+
+    def privileged(config):
+        config["process"]["noNewPrivileges"] = False
+
+    found = names(planned(privileged, choices=choices))
+    assert found.index("Filter") < found.index("BecomeUser")
+
+
+def test_cgroups_of_both_versions_are_mounted():
+    def change(config):
+        config["mounts"].append(
+            {"destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["ro"]}
+        )
+
+    (mount,) = [o for o in planned(change) if "cgroup" in shown(o) and "Mount" in shown(o)]
+    assert shown(mount).startswith("MountFileSystem type=cgroup2 source=cgroup2")
+    mixed = (CgroupMount(1, ("cpu", "cpuacct"), "/c/box", "cpu,cpuacct"),
+             CgroupMount(1, ("name=systemd",), "/s/box", "systemd"), HOST.cgroups[0])  # fmt: skip
+    found = planned(change, HOST._replace(cgroups=mixed))
+    mounts = [o for o in found if getattr(o, "destination", "").startswith("/sys/fs/cgroup")]
+    assert [(o.type, o.options.data) for o in mounts] == [
+        ("tmpfs", (("mode", "755"),)),
+        ("cgroup", (("cpu", None), ("cpuacct", None))),
+        ("cgroup", (("name", "systemd"), ("none", None))),
+        ("cgroup2", ()),
+    ]
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        (["ro", "rw"], {"set": 0, "clear": k.MOUNT_ATTR_RDONLY}),
+        (["rw", "ro"], {"set": k.MOUNT_ATTR_RDONLY, "clear": 0}),
+        (["rro"], {"set": 0, "set_below": k.MOUNT_ATTR_RDONLY}),
+        (["rslave"], {"propagations": ((k.MS_SLAVE, True),)}),
+        (["private"], {"propagations": ((k.MS_PRIVATE, False),)}),
+        (["rbind"], {"bind": True, "deep": True}),
+        (["size=1k", "huge"], {"data": (("size", "1k"), ("huge", None))}),
+        (["noatime", "strictatime"], {"set": k.MOUNT_ATTR_STRICTATIME}),
+        (["defaults", "async", ""], {"set": 0, "data": ()}),
+        (["relatime", "remount"], {"remount": True, "clear": k.MOUNT_ATTR__ATIME}),
+    ],
+)
+def test_options(options, expected):
+    found = options_of(options)._asdict()
+    assert {key: found[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "label, what", [("apparmorProfile", "apparmor"), ("selinuxLabel", "selinux")]
+)
+def test_labels_that_this_kernel_does_not_know_are_refused(label, what):
+    def change(config):
+        config["process"][label] = "container_t"
+
+    with pytest.raises(Refusal) as caught:
+        planned(change)
+    assert str(caught.value) == (
+        f"config.json: $.process.{label}: this kernel does not run {what}; take it out"
+    )
+    found = planned(change, HOST._replace(labels=(what,)))
+    assert "Confine" in names(found)
+
+
+def test_every_plan_is_a_table():
+    """Whatever the operations: their labels are placed, and their rows fit."""
+    stage, image = program(planned(), Descriptors(kept=2, start=True))
+    assert len(image) < 200_000
+    assert stage.table.operation_of(0x600000) == planned()[0]
+    assert stage.table.operation_of(0x600001) is None
+
+
+def test_an_error_names_the_operation():
+    mount = next(o for o in planned() if type(o).__name__ == "Mask")
+    assert str(explain(mount, 1)) == (
+        "container: Mask path=/proc/acpi: operation not permitted; "
+        "`auberge plan BUNDLE` shows all steps"
+    )
+    assert str(explain(FindProgram(("/bin/x", "/sbin/x")), 2)) == (
+        "container: $.process.args[0]: 'x': no such file or directory; "
+        "give a program that is in the container"
+    )
+
+
+def test_the_plan_is_printed(tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps(template(rootless=False)))
+    (tmp_path / "rootfs").mkdir()
+    assert main(["plan", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Seal"
+    assert "OpenTerminal height=0 width=0 uid=0 console=True" in lines
+    assert main(["plan", "--json", str(tmp_path)]) == 0
+    objects = json.loads(capsys.readouterr().out)
+    assert [one["operation"] for one in objects] == [line.split()[0] for line in lines]
+    assert {"operation": "Mask", "path": "/proc/kcore"} in objects
+    assert os.listdir(tmp_path) == ["config.json", "rootfs"] or len(os.listdir(tmp_path)) == 2
