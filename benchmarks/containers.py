@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.process import ENVIRONMENT
+from harness.process import environment
 from harness.report import Target, interleaved, median_ratio, missing, report, rounds
 
 from auberge.cli.oci_about import template
@@ -103,7 +103,7 @@ def timed(command: list[str]) -> float:
     """Milliseconds of a command that must succeed."""
     begin = time.perf_counter()
     subprocess.run(
-        command, check=True, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        command, check=True, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     return (time.perf_counter() - begin) * 1000

@@ -8,7 +8,7 @@ import time
 from functools import partial
 
 from harness.guests import AUBERGE
-from harness.process import ENVIRONMENT, used
+from harness.process import environment, used
 from harness.report import Target, interleaved, report, rounds
 
 from auberge.engine import cache
@@ -35,7 +35,7 @@ def cpu_of(statements: str) -> float:
     """Milliseconds of CPU that some statements need in a Python that has done nothing else."""
     text = TIMED.format(statements=statements)
     command = [sys.executable, "-c", text]
-    done = subprocess.run(command, capture_output=True, check=True, env=ENVIRONMENT)
+    done = subprocess.run(command, capture_output=True, check=True, env=environment())
     return float(done.stdout) * 1000
 
 

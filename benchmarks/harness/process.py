@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import NamedTuple
 
-# Where Python may not keep what it compiled, every start would be a first one.
-ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
-}
+
+def environment() -> dict[str, str]:
+    """Ours; but where Python may not keep what it compiled, every start would be a first one."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
 
 PATIENCE = 120.0
 """Seconds after which a command that printed nothing of what was awaited has failed."""
@@ -43,7 +44,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=ENVIRONMENT,
+            env=environment(),
         )
         self.pid = self._process.pid
         self.output = b""
@@ -90,6 +91,11 @@ class Process:
         self.await_text(prompt)
         return used
 
+    def end(self) -> None:
+        """Tell it to end, and wait until it has."""
+        self._process.terminate()
+        self._process.communicate(timeout=PATIENCE)
+
     def memory(self, guest_size: int) -> Memory:
         """Resident memory now; the guest's RAM is the mapping of exactly `guest_size` bytes."""
         guest = own = size = 0
@@ -124,7 +130,7 @@ def used(command: Sequence[str], env: dict[str, str] | None = None) -> Usage:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begin = time.perf_counter()
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, env={**ENVIRONMENT, **(env or {})}
+        command, stdin=subprocess.DEVNULL, capture_output=True, env={**environment(), **(env or {})}
     )
     wall = time.perf_counter() - begin
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

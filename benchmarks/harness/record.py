@@ -36,14 +36,15 @@ load average before: {load}.
 Times of programs are CPU time, user and system together, unless a name says otherwise; where there
 is QEMU, runs alternate, figures are medians, and the ratio is the median of the ratios of each
 round (ours over QEMU's: below 1 we are faster). Times by the clock suffer from a high load.
-QEMU translates; Auberge's engine here is the native interpreter: tight loops are slower, calls,
-indirect jumps, traps and new processes faster. A device access, served by Python, is far slower.
+Both translate. The CPU time of a guest is without that of the compiler's process, which works
+beside it for what is new. A device access, served by Python, is far slower than QEMU's.
 """
 
 ABOUT = {
     "boot": "Boot: `auberge boot tiny`, the same kernel and initramfs in QEMU with its firmware",
     "debian": "`auberge boot debian` to its login, the same disk in QEMU with its firmware",
     "start": "Before the first guest instruction",
+    "starts": "The translator: first and second starts, by the clock, to `/init` and to the login",
     "interpreter": "The native interpreter: S-mode, Sv39, timer, interrupts and budget on",
     "reference": "The reference",
     "device": "Device registers that Python serves, less the same loop in RAM",
