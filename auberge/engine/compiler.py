@@ -145,10 +145,13 @@ class Regions:
         passes.run(parsed.get_function(name), self.builder)
         return parsed
 
+    def generator(self, level: int) -> llvm.TargetMachine:
+        """What makes machine code of this level."""
+        return self.quick if level == QUICK else self.machine
+
     def emit(self, module: llvm.ModuleRef, level: int = WELL) -> bytes:
         """Machine code of a region's module."""
-        machine = self.quick if level == QUICK else self.machine
-        code = _text_of(machine.emit_object(module))
+        code = _text_of(self.generator(level).emit_object(module))
         if code.symbols["region"] != 0:
             raise RuntimeError("the code of a region does not begin with it")
         return code.text

@@ -45,12 +45,16 @@ class Entered(NamedTuple):
 
 
 class Explained(NamedTuple):
-    """A region, guest and host: offsets of its instructions in the page, LLVM text, assembly."""
+    """A region, guest and host: offsets of its instructions in the page, LLVM text, assembly.
+
+    Its level is `workshop.QUICK` or `workshop.WELL`.
+    """
 
     page: bytes
     offsets: list[int]
     ir: str
     assembly: str
+    level: int
 
 
 class CountingTranslator(Translator):
@@ -186,13 +190,13 @@ class Counting:
             return []
         import subprocess
 
-        notes: list[tuple[bytes, list[int], str]] = []
+        notes: list[tuple[bytes, list[int], str, int]] = []
         for order in orders:
             with open(os.path.join(self.folder, note_name(*order)), "rb") as note:
                 notes.append(marshal.load(note))
         done = subprocess.run(
             [sys.executable, "-m", EXPLAINER],
-            input=marshal.dumps([text for _, _, text in notes]),
+            input=marshal.dumps([(text, level) for _, _, text, level in notes]),
             capture_output=True,
             check=False,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
@@ -204,8 +208,8 @@ class Counting:
             )
         shown: list[tuple[str, str]] = marshal.loads(done.stdout)
         return [
-            Explained(page, offsets, self._with_names(ir), assembly)
-            for (page, offsets, _), (ir, assembly) in zip(notes, shown, strict=True)
+            Explained(page, offsets, self._with_names(ir), assembly, level)
+            for (page, offsets, _, level), (ir, assembly) in zip(notes, shown, strict=True)
         ]
 
     def _with_names(self, ir: str) -> str:

@@ -40,15 +40,16 @@ class Counting(Regions):
     def code_of(self, page: bytes, entry: int, shape: Shape, text: str, level: int) -> bytes:
         digest = blake2b(page, digest_size=16).digest()
         with open(os.path.join(self.folder, note_name(digest, entry)), "wb") as note:
-            marshal.dump((page, sorted(shape.steps), text), note)
+            marshal.dump((page, sorted(shape.steps), text, level), note)
         body = text.replace("@region(", "@body(").replace("define ", "define internal ", 1)
         return self.emit(self.optimized(ENTRY + body, "body"), level)
 
 
-def explain(regions: Regions, text: str) -> tuple[str, str]:
+def explain(regions: Regions, text: str, level: int) -> tuple[str, str]:
     """Of a region's LLVM text: the text after the passes, and the host's assembly."""
     module = regions.optimized(text)
-    return function_of(str(module)), without_directives(regions.machine.emit_assembly(module))
+    assembly = regions.generator(level).emit_assembly(module)
+    return function_of(str(module)), without_directives(assembly)
 
 
 def function_of(text: str) -> str:
@@ -74,8 +75,8 @@ def main() -> int:
         serve(Counting(Host.ours(), sys.argv[1]))
         return 0
     regions = Regions(Host.ours())
-    texts: list[str] = marshal.loads(sys.stdin.buffer.read())
-    marshal.dump([explain(regions, text) for text in texts], sys.stdout.buffer)
+    asked: list[tuple[str, int]] = marshal.loads(sys.stdin.buffer.read())
+    marshal.dump([explain(regions, *each) for each in asked], sys.stdout.buffer)
     return 0
 
 

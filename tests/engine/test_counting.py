@@ -11,6 +11,7 @@ import pytest
 from auberge.engine.clock import ManualClock
 from auberge.engine.counting import COUNT, Counting, CountingTranslator
 from auberge.engine.exits import Idle, Spent
+from auberge.engine.workshop import QUICK, WELL
 from tests.engine.board import CODE, DATA, Board
 from tests.engine.test_translator import LOOP, translating
 
@@ -155,6 +156,7 @@ def test_what_it_is_made_of(kind: Counting) -> None:
     assert any(line.endswith("; x10") for line in lines)
     assert any(line.endswith("; attention") for line in lines)
     assert "@body" not in parts.ir, "what is shown does not count"
+    assert parts.level in (QUICK, WELL)
     assert parts.assembly.startswith("region:\n")
     assert ".cfi" not in parts.assembly
 
@@ -186,10 +188,11 @@ def test_it_compiles_for_aarch64(tmp_path: Path) -> None:
 
     compiler = Compiler(Host("aarch64", "generic", ("lse",)), str(tmp_path))
     page = assemble(rv64, "add a0, a0, a1; ret").ljust(4096, b"\0")
-    assert compiler.compile(page, 0) is not None
-    (note,) = tmp_path.iterdir()
-    _, offsets, text = marshal.loads(note.read_bytes())
-    assert offsets == [0, 4]
-    _, assembly = explain(compiler, text)
-    assert "\tbr\tx" in assembly
-    assert "//" not in assembly
+    for level in (QUICK, WELL):
+        assert compiler.compile(page, 0, (), level) is not None
+        (note,) = tmp_path.iterdir()
+        _, offsets, text, said = marshal.loads(note.read_bytes())
+        assert (offsets, said) == ([0, 4], level)
+        _, assembly = explain(compiler, text, level)
+        assert "\tbr\tx" in assembly
+        assert "//" not in assembly
