@@ -98,6 +98,8 @@ class Cgroup:
         if node is None:
             return error or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         path = node.file(one.file)
+        if one.above and (number(read(node.file(one.above))) or 0) > int(one.text):
+            return OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
         try:
             write(path, one.text)
         except FileNotFoundError as missing:
@@ -306,15 +308,11 @@ class Cgroup:
 
 def _make(node: Node) -> bool:
     """Make one, with what lies above it; whether it is new."""
-    above = os.path.dirname(node.path)
-    if not os.path.isdir(above):
-        missing = []
-        while not os.path.isdir(above):
-            missing.append(above)
-            above = os.path.dirname(above)
-        for path in reversed(missing):
-            _make_one(path, node)
-    return _make_one(node.path, node)
+    path, new = node.mount, False
+    for part in node.path[len(node.mount) :].split("/")[1:]:
+        path = f"{path}/{part}"
+        new = _make_one(path, node)
+    return new
 
 
 def _make_one(path: str, node: Node) -> bool:

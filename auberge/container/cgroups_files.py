@@ -1,6 +1,7 @@
 """The files of a cgroup: read, written, and what it means when the kernel says no."""
 
 import os
+from errno import EDQUOT
 
 from auberge.container.light import NamedTuple
 from auberge.refusal import Refusal
@@ -22,6 +23,8 @@ class Write(NamedTuple):
     """Written instead where this kernel does not have the file."""
     kept: bool = False
     """Looked at afterwards: kernels where it is gone take a value and forget it."""
+    above: str = ""
+    """A file with a number: not written if that is higher (memory in use, and its limit)."""
 
 
 def read(path: str) -> str:
@@ -63,6 +66,8 @@ def refusal(write: Write, path: str, error: OSError) -> Refusal:
     """What to tell a user when the kernel does not take a value."""
     place = f"config.json: {write.where}"
     why = (error.strerror or str(error)).lower()
+    if write.above and error.errno == EDQUOT:
+        return Refusal(f"{place}: more than {write.text} bytes are in use; write a higher limit")
     if isinstance(error, FileNotFoundError):
         return Refusal(f"{place}: this kernel has no {write.file}; leave it out")
     if isinstance(error, PermissionError):

@@ -117,7 +117,8 @@ def _memory_v1(m: Memory) -> Iterator[Write]:
     limit = Write("memory", "memory.limit_in_bytes", "-1", f"{where}.limit", again=True)
     both = Write("memory", "memory.memsw.limit_in_bytes", "-1", f"{where}.swap", again=True)
     if m.limit is not None:
-        yield limit._replace(text=str(max(m.limit, -1)))
+        above = "memory.usage_in_bytes" if m.check_before_update and m.limit >= 0 else ""
+        yield limit._replace(text=str(max(m.limit, -1)), above=above)
     if m.swap is not None:  # "limit of memory+Swap usage"
         yield both._replace(text=str(max(m.swap, -1)))
     elif m.limit is not None and m.limit < 0:
@@ -148,7 +149,8 @@ def _memory_v2(m: Memory) -> Iterator[Write]:
         if value is not None and value != -1:
             raise _only_in_v1(f"memory.{name}")
     if m.limit is not None:
-        yield Write("memory", "memory.max", _unlimited(m.limit), f"{where}.limit")
+        above = "memory.current" if m.check_before_update and m.limit >= 0 else ""
+        yield Write("memory", "memory.max", _unlimited(m.limit), f"{where}.limit", above=above)
     if m.swap is not None:
         yield Write("memory", "memory.swap.max", _swap(m.swap, m.limit), f"{where}.swap")
     if m.reservation is not None:

@@ -210,8 +210,8 @@ def _devices(node: Node | None) -> tuple[DeviceUse, ...]:
             ("io_service_bytes", {"Read": "read_bytes", "Write": "write_bytes"}),
             ("io_serviced", {"Read": "reads", "Write": "writes"}),
         ):
-            text = read(node.file(f"blkio.bfq.{file}_recursive"))
-            for line in (text or read(node.file(f"blkio.throttle.{file}"))).splitlines():
+            # BFQ counts what it schedules; without it only the throttle does.
+            for line in _lines(node, f"blkio.bfq.{file}_recursive", f"blkio.throttle.{file}"):
                 words = line.split()
                 if len(words) == 3 and words[1] in names and words[2].isdecimal():
                     found.setdefault(words[0], {})[names[words[1]]] = int(words[2])
@@ -220,6 +220,12 @@ def _devices(node: Node | None) -> tuple[DeviceUse, ...]:
         for device, values in sorted(found.items())
         if device.replace(":", "", 1).isdecimal()
     )
+
+
+def _lines(node: Node, *files: str) -> list[str]:
+    """Of the first file that says more than a total of 0."""
+    texts = (read(node.file(file)).splitlines() for file in files)
+    return next((lines for lines in texts if len(lines) > 1), [])
 
 
 def _device(name: str, values: dict[str, int]) -> DeviceUse:

@@ -53,6 +53,7 @@ from auberge.container.steps import (
     Personate,
     PrioritizeIO,
     RunHook,
+    RunOn,
     Schedule,
     Seal,
     SetClocks,
@@ -61,6 +62,7 @@ from auberge.container.steps import (
     SetUmask,
     Unshare,
     mask,
+    processors,
 )
 from auberge.refusal import Refusal
 
@@ -137,7 +139,13 @@ def _joined(
     yield Hide()
     yield from _joins(namespaces)
     yield Clone(())
+    affinity = process.exec_cpu_affinity
+    where = "$.process.execCPUAffinity"
+    if affinity is not None and affinity.initial:
+        yield RunOn(processors(affinity.initial, f"{where}.initial"))
     yield AwaitRuntime()
+    if affinity is not None and affinity.final:
+        yield RunOn(processors(affinity.final, f"{where}.final"))
     yield NewSession()
     if choices.keyring:
         yield NewKeyring(f"_ses.{choices.container}")
@@ -234,6 +242,7 @@ def _root(
     userns = "user" in kinds
     for mount in config.mounts:
         lower = "" if choices.overlay else path
+        mount = _labelled(mount, linux.mount_label or "", host)
         yield from _mount(mount, host, "cgroup" in kinds, early, userns, lower)
     if _own_dev(config):
         yield from _devices(linux.devices, host, userns, early)
@@ -287,6 +296,20 @@ def _mount(
 
             if entries := entries_of(root, destination):
                 yield CopyUp(destination, entries, not userns)
+
+
+WITHOUT_LABELS = ("tmpfs", "devpts", "mqueue")  # file systems whose files have no labels of theirs
+
+
+def _labelled(mount: Mount, label: str, host: Host) -> Mount:
+    """linux.mountLabel: the option `context` of selinux (mount(8))."""
+    if label and "selinux" not in host.labels:
+        raise Refusal(
+            "config.json: $.linux.mountLabel: this kernel does not run selinux; take it out"
+        )
+    if not label or mount.type not in WITHOUT_LABELS:
+        return mount
+    return mount._replace(options=(*mount.options, f"context={label}"))
 
 
 def _cgroups(

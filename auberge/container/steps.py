@@ -20,6 +20,7 @@ from auberge.container.stage import (
     Stage,
 )
 from auberge.container.table import Label
+from auberge.refusal import Refusal
 
 
 class Operation(Protocol):
@@ -244,6 +245,37 @@ class PrioritizeIO(NamedTuple):
         """IOPRIO_WHO_PROCESS is 1, the class is above 13 bits of level."""
         number = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}[self.class_]
         stage.table.call("ioprio_set", 1, 0, number << 13 | self.priority)
+
+
+MOST_PROCESSORS = 8192
+
+
+class RunOn(NamedTuple):
+    """The processors that may run this process (sched_setaffinity(2))."""
+
+    processors: tuple[int, ...]
+
+    def rows(self, stage: Stage) -> None:
+        """A bit for each processor."""
+        mask = sum(1 << number for number in self.processors)
+        size = (max(self.processors) // 64 + 1) * 8
+        stage.table.call(
+            "sched_setaffinity", 0, size, stage.table.data(mask.to_bytes(size, "little"))
+        )
+
+
+def processors(text: str, where: str) -> tuple[int, ...]:
+    """A list as 0-3,7 (cpuset(7), "List format"); raises Refusal."""
+    found: set[int] = set()
+    for part in text.split(","):
+        low, dash, high = part.partition("-")
+        last = high if dash else low
+        if not (low.isdecimal() and last.isdecimal() and int(low) <= int(last) < MOST_PROCESSORS):
+            raise Refusal(
+                f"config.json: {where}: {text!r} is no list of processors; write as 0-3,7"
+            )
+        found.update(range(int(low), int(last) + 1))
+    return tuple(sorted(found))
 
 
 PERSONALITIES = {"LINUX": 0, "LINUX32": 8}

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -43,12 +44,17 @@ def need(cgroup: Cgroup, controller: str, version: int) -> None:
         pytest.skip(f"this host has no {controller} in cgroup v{version}")
 
 
-def start(cgroup: Cgroup, code: str) -> "subprocess.Popen[str]":
+def start(cgroup: Cgroup, code: str, *arguments: str) -> "subprocess.Popen[str]":
     """A Python in the cgroup: it has moved there itself, as a container's first process does."""
     files = cgroup.tasks + [n.file("cgroup.procs") for n in cgroup.nodes if n.version == 2]
-    command = [sys.executable, "-c", ENTER + code, ",".join(files)]
+    command = [sys.executable, "-c", ENTER + code, ",".join(files), *arguments]
     return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 

@@ -8,7 +8,15 @@ import pytest
 
 from auberge.container.cgroups_events import OomWatch
 from auberge.container.cgroups_limits import limits
-from auberge.container.config import CPU, HugepageLimit, Memory, Pids, Resources
+from auberge.container.config import (
+    CPU,
+    BlockIO,
+    HugepageLimit,
+    Memory,
+    Pids,
+    Resources,
+    ThrottleDevice,
+)
 from auberge.refusal import Refusal
 from tests.container.confined import at_the_end, fresh_cgroup, need, run, start
 
@@ -143,3 +151,108 @@ def test_kernel_memory_is_refused_where_it_is_gone(layout_and_cgroup):
         f"config.json: $.linux.resources.memory.kernel: the kernel refuses '1048576' for {path}: "
         "operation not supported; change the value"
     )
+
+
+def test_a_disk_is_throttled(layout_and_cgroup, tmp_path):
+    """Half a mebibyte past the page cache, at one mebibyte a second."""
+    need(layout_and_cgroup[1], "blkio", 1)
+    device = os.stat(tmp_path).st_dev
+    file = tmp_path / "file"
+    file.write_bytes(bytes(MIB // 2))
+    os.sync()
+    code = f"""
+import mmap, time
+try:
+    fd = os.open({str(file)!r}, os.O_RDONLY | os.O_DIRECT)
+except OSError:
+    print("no O_DIRECT")
+    sys.exit()
+buffer = mmap.mmap(-1, 1 << 16)
+begin = time.monotonic()
+while os.readv(fd, [buffer]): pass
+print(time.monotonic() - begin > 0.3)
+"""
+    if not os.path.exists(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}"):
+        pytest.skip("the file system is on no disk")
+    throttle = (ThrottleDevice(os.major(device), os.minor(device), MIB),)
+    wanted = Resources(block_io=BlockIO(throttle_read_bps_device=throttle))
+    status, printed = run(limit(layout_and_cgroup, wanted), code)
+    if printed == "no O_DIRECT\n":
+        pytest.skip("the file system has no O_DIRECT")
+    assert (status, printed) == (0, "True\n")
+    (used,) = layout_and_cgroup[1].stats().devices
+    assert used.read_bytes >= MIB // 2
+
+
+NOBODY = """
+from auberge.container.cgroups import Cgroup
+from auberge.container.cgroups_layout import read_layout
+from auberge.refusal import Refusal
+nodes = read_layout().place("/auberge-test-nobody", "x")
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+print(Cgroup(nodes).create().nodes)
+try: Cgroup(nodes).create({"pids"})
+except Refusal as refusal: print(refusal)
+"""
+
+
+def test_nobody_goes_without_or_is_told(layout_and_cgroup):
+    """Without a limit a container has no cgroup; with one, a line says what is missing."""
+    need(layout_and_cgroup[1], "pids", 1)
+    path = layout_and_cgroup[0].place("/auberge-test-nobody", "x")
+    (pids,) = [node.path for node in path if "pids" in node.controllers]
+    status, printed = run(layout_and_cgroup[1], NOBODY)
+    assert (status, printed.splitlines()) == (
+        0,
+        [
+            "()",
+            f"{pids}: the cgroup for limits of pids cannot be made: permission denied; be root, or "
+            "have cgroup v2 delegated (systemd-run --user --scope -p Delegate=yes ...), or leave "
+            "the limits out",
+        ],
+    )
+
+
+NETWORK = """
+import ctypes, subprocess
+libc = ctypes.CDLL(None)
+assert libc.unshare(0x20000) == 0  # CLONE_NEWNS
+assert libc.mount(None, b"/", None, 1 << 18 | 1 << 14, None) == 0  # MS_PRIVATE | MS_REC
+place = sys.argv[2]
+for name in ("net_cls", "net_prio"):
+    os.mkdir(f"{place}/{name}")
+    if libc.mount(b"none", f"{place}/{name}".encode(), b"cgroup", 0, name.encode()) != 0:
+        print("none")
+        sys.exit()
+from auberge.container.cgroups import Cgroup
+from auberge.container.cgroups_layout import read_layout
+from auberge.container.cgroups_limits import limits
+from auberge.container.config import InterfacePriority, Network, Resources
+layout = read_layout()
+wanted = Resources(network=Network(0x100001, (InterfacePriority("lo", 5),)))
+nodes = [node for node in layout.place("one", "x") if node.mount.startswith(place)]
+cgroup = Cgroup(nodes).create({"net_cls", "net_prio"})
+cgroup.apply(limits(wanted, layout))
+child = subprocess.Popen(["sleep", "60"])
+cgroup.add(child.pid)
+print(open(f"{place}/net_cls/one/net_cls.classid").read().strip())
+print(cgroup.processes() == [child.pid])
+print("lo 5" in open(f"{place}/net_prio/one/net_prio.ifpriomap").read().splitlines())
+cgroup.delete()
+child.wait()
+"""
+
+
+def test_class_and_priority_of_packets(layout_and_cgroup, tmp_path):
+    """In hierarchies that are mounted for this test alone."""
+    if {"net_cls", "net_prio"} & {
+        n for node in layout_and_cgroup[1].nodes for n in node.controllers
+    }:
+        pytest.skip("they are mounted here already, and the test mounts them")
+    process = start(layout_and_cgroup[1], NETWORK, str(tmp_path))
+    out, err = process.communicate(timeout=60)
+    if out == "none\n":
+        pytest.skip("this kernel has no net_cls and net_prio")
+    assert (out, err) == ("1048577\nTrue\nTrue\n", "")

@@ -98,6 +98,24 @@ def test_a_file_that_this_kernel_does_not_have(host):
     )
 
 
+def test_a_limit_below_what_is_in_use(host):
+    """ "checkBeforeUpdate": in v2 the kernel would kill."""
+    layout, mount = host
+    cgroup = Cgroup(layout.place("/box/one", "x"))
+    in_use = int(FILES["memory.current"])
+    for limit, text in ((in_use, str(in_use)), (-1, "max")):
+        cgroup.apply(limits(Resources(memory=Memory(limit, check_before_update=True)), layout))
+        assert (mount / "box/one/memory.max").read_text() == text
+    with pytest.raises(Refusal) as refusal:
+        cgroup.apply(limits(Resources(memory=Memory(9999, check_before_update=True)), layout))
+    assert str(refusal.value) == (
+        "config.json: $.linux.resources.memory.limit: more than 9999 bytes are in use; write a "
+        "higher limit"
+    )
+    cgroup.apply(limits(Resources(memory=Memory(9999)), layout))
+    assert (mount / "box/one/memory.max").read_text() == "9999"
+
+
 def test_what_it_used(host):
     layout, _ = host
     stats = read_stats(layout.place("/box/one", "x"))

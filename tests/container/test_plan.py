@@ -130,6 +130,34 @@ def test_labels_that_this_kernel_does_not_know_are_refused(label, what):
     assert "Confine" in names(found)
 
 
+def test_a_label_of_mounts_is_for_file_systems_that_keep_none_themselves():
+    def change(config):
+        config["linux"]["mountLabel"] = "system_u:object_r:container_file_t:s0"
+
+    with pytest.raises(Refusal) as caught:
+        planned(change)
+    assert str(caught.value) == (
+        "config.json: $.linux.mountLabel: this kernel does not run selinux; take it out"
+    )
+    found = planned(change, HOST._replace(labels=("selinux",)))
+    context = ("context", "system_u:object_r:container_file_t:s0")
+    mounts = [o for o in found if type(o).__name__ == "MountFileSystem"]
+    labelled = [o.type for o in mounts if context in o.options.data]
+    assert labelled == ["tmpfs", "devpts", "tmpfs", "mqueue"]
+
+
+def test_processors_by_their_numbers():
+    from auberge.container.steps import processors
+
+    assert processors("0-2,5", "x") == (0, 1, 2, 5)
+    for wrong in ("", "2-1", "a", "1,,2", "9999999"):
+        with pytest.raises(Refusal) as caught:
+            processors(wrong, "$.x")
+        assert str(caught.value) == (
+            f"config.json: $.x: {wrong!r} is no list of processors; write as 0-3,7"
+        )
+
+
 def test_every_plan_is_a_table():
     """Whatever the operations: their labels are placed, and their rows fit."""
     stage, image = program(planned(), Descriptors(kept=2, start=True))
