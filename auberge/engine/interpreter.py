@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _new = tuple.__new__
 
-POOL = 1024  # pages of decoded code that a hart keeps (38 MiB); when all are taken, it begins anew
+POOL = 800  # pages of decoded code that a hart keeps (31 MiB); when all are taken, it begins anew
 
 
 class Library:
