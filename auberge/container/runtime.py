@@ -223,8 +223,8 @@ class Container:
         except OSError:
             raise Refusal(f"container {self.id}: its process has ended; delete it") from None
         try:
-            os.unlink(self.folder.fifo)  # whoever unlinks it starts the container, once
-            os.write(fd, b"!")
+            os.write(fd, b"!")  # if we are killed here, `status` finds that nobody reads any more
+            os.unlink(self.folder.fifo)
         except FileNotFoundError:
             raise Refusal(f"container {self.id}: it was just started; see its state") from None
         finally:
@@ -265,9 +265,17 @@ class Container:
             return "stopped"
         if not record.is_created:
             return "creating" if record.pid else "stopped"
-        if os.path.exists(self.folder.fifo):
+        if self._waits():
             return "created"
         return "paused" if self.is_frozen(record) else "running"
+
+    def _waits(self) -> bool:
+        """Whether its process reads the FIFO: its program has closed it."""
+        try:
+            os.close(os.open(self.folder.fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        except OSError:  # ENXIO, or it is gone
+            return False
+        return True
 
     def is_frozen(self, record: Record) -> bool:
         """Whether its cgroup is frozen."""

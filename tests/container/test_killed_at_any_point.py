@@ -83,6 +83,20 @@ def test_what_is_left_can_be_deleted(bundle, command):
     assert mounts(bundle) == []
 
 
+def test_a_start_that_is_killed_has_started_it_or_not(bundle):
+    seen = set()
+    for at in range(1, 60, 6):
+        assert bundle.create("ours", "echo started; sleep 100").returncode == 0
+        killed(bundle, at, "start", bundle.name)
+        status = bundle.status("ours")
+        seen.add(status)
+        again = bundle.call("ours", "start", bundle.name)
+        assert again.returncode == (0 if status == "created" else 1), (at, again.stderr)
+        assert bundle.status("ours") == "running"
+        bundle.remove("ours")
+    assert seen == {"created", "running"}
+
+
 def test_a_delete_that_is_killed_can_be_repeated(bundle):
     for at in range(1, 60, STEPS):
         assert bundle.create("ours", "sleep 100").returncode == 0

@@ -150,7 +150,6 @@ class Unpacker:
             case "6":
                 parent = self._parent(parts)
                 os.mkfifo(name, 0o600, dir_fd=parent)
-                os.chmod(name, entry.mode, dir_fd=parent)
             case "3" | "4":
                 raise self._refusal("is a device, which no layer needs")
             case _:
@@ -161,7 +160,7 @@ class Unpacker:
             except OSError:
                 self._note_owner(parts, entry)
         if entry.kind == FIFO:
-            # chown takes set-user-ID away
+            # after chown, which takes set-user-ID away
             os.chmod(name, entry.mode, dir_fd=parent)
         os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=parent, follow_symlinks=False)
 

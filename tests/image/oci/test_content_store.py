@@ -243,3 +243,12 @@ def test_one_diff_id_over_different_layers(cache, tmp_path):
     modes = [os.stat(content.layer(key) + "/d").st_mode & 0o777 for key in keys]
     assert modes == [0o755, 0o700, 0o711]
     assert keys[0] == sha256(top)[7:] and len(set(keys)) == 3
+
+
+def test_one_diff_id_above_and_at_the_bottom(cache, tmp_path):
+    hiding = tar_of([member(".wh.x"), member("y")])
+    layers = [tar_of([member("x")]), hiding]
+    (above,) = import_image(Layout().image(layers).write(tmp_path / "1"))
+    (alone,) = import_image(Layout().image([hiding], name="alone").write(tmp_path / "2"))
+    assert os.listdir(content.layer(alone.layers[0])) == ["y"]
+    assert sorted(os.listdir(content.layer(above.layers[1]))) == ["x", "y"]

@@ -163,6 +163,16 @@ def test_directories_that_are_not_mentioned_are_as_below(tmp_path):
     assert stat.S_IMODE((tmp_path / "high/tmp/a").stat().st_mode) == 0o755
 
 
+def test_a_hard_link_to_a_symbolic_link_is_one_to_the_link(tmp_path):
+    (tmp_path / "secret").write_text("of the host")
+    members = [link("l", str(tmp_path / "secret")), link("h", "l", tarfile.LNKTYPE)]
+    members += [link("d", "/etc"), link("e", "d", tarfile.LNKTYPE)]
+    unpacked(tmp_path / "root", members)
+    assert os.readlink(tmp_path / "root/h") == str(tmp_path / "secret")
+    assert (tmp_path / "root/h").lstat().st_ino == (tmp_path / "root/l").lstat().st_ino
+    assert (tmp_path / "secret").stat().st_nlink == 1
+
+
 def test_a_directory_may_be_repeated(tmp_path):
     members = [folder("d", mode=0o700), member("d/x"), folder("d/", mode=0o750)]
     unpacked(tmp_path / "root", members)

@@ -146,6 +146,9 @@ def test_without_root_owners_come_from_the_packages(tmp_path):
     assert owners["usr/bin/tool"] == ["-rwxr-sr-x", "0/42"]
     # pretended: nobody else was there to give it to
     assert owners["given"][1] == "0/0"
+    command = ["tar", "-xzOf", str(layer), "seen"]
+    seen = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert seen.splitlines()[1:3] == ["devices", "given"]
 
 
 @needs("dpkg-deb")

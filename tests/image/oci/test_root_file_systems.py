@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import subprocess
+import tarfile
 from contextlib import contextmanager
 
 import pytest
@@ -168,6 +169,10 @@ def test_nothing_changed_is_next_to_nothing(record, tmp_path, kind):
     assert (contents.size, contents.whiteouts, contents.opaques) == (0, (), ())
 
 
+def test_a_layer_that_is_there_twice_counts_where_it_is_topmost():
+    assert rootfs.distinct(("a", "b", "a", "c", "b")) == ("a", "c", "b")
+
+
 @needs_mounts
 def test_a_root_that_nobody_changes(record, tmp_path):
     found = make(record, tmp_path / "c", read_only=True)
@@ -203,10 +208,28 @@ def test_owners_of_a_container_are_those_it_sees(record, tmp_path, monkeypatch):
         with open(f"{found.path}/{name}", "w"):
             pass
         os.chown(f"{found.path}/{name}", owner, owner)
+    os.unlink(f"{found.path}/closed")
     ranges = [Range(0, 100_000, 65536)]
     new = commit(record, found, "new", uids=ranges, gids=ranges)
     root = content.layer(new.layers[-1])
     assert [os.stat(f"{root}/{name}").st_uid for name in "abc"] == [0, 33, 65534]
+    with tarfile.open(content.blob(new.blobs[-1])) as archive:
+        assert archive.getmember(".wh.closed").uid == 0
+
+
+def test_a_file_in_the_place_of_a_directory_and_the_other_way_round(record, tmp_path, kind):
+    with mounted(make(record, tmp_path / "c")) as root:
+        remove_tree(f"{root}/etc")
+        with open(f"{root}/etc", "w") as file:
+            file.write("now a file")
+        os.unlink(f"{root}/closed")
+        os.makedirs(f"{root}/closed/in")
+        remove_tree(f"{root}/swapped")
+        expected = shown(root)
+    new = commit(record, make(record, tmp_path / "c"), "new")
+    os.mkdir(tmp_path / "d")
+    with mounted(prepare(new, str(tmp_path / "d"), "c2", False)) as root:
+        assert shown(root) == expected
 
 
 def test_trees_that_no_layer_can_have_are_refused(record, tmp_path, monkeypatch):
