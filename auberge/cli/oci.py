@@ -96,7 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     log = Log("", "text")
     mark("start")
-    gc.disable()  # there is no garbage in some milliseconds, but a lot to look at
+    if argv is None:  # a process of our own: no garbage in some milliseconds, but a lot to look at
+        gc.disable()
     try:
         common, words = parse(words, GLOBAL_FLAGS, GLOBAL_VALUES, stops=True)
         log = Log(common.value("log"), common.value("log-format", "text"))

@@ -3,7 +3,6 @@
 import errno
 import os
 import time
-from select import POLLERR, POLLPRI, poll
 
 from auberge.container.cgroups_files import Write, number, numbers, read, refusal, write
 from auberge.container.cgroups_layout import Node
@@ -225,6 +224,8 @@ class Cgroup:
     def _freeze_v2(self, node: Node, frozen: bool) -> None:
         fd = os.open(node.file("cgroup.events"), os.O_RDONLY | os.O_CLOEXEC)
         try:
+            from select import POLLERR, POLLPRI, poll
+
             changed = poll()
             changed.register(fd, POLLPRI | POLLERR)
             write(node.file("cgroup.freeze"), str(int(frozen)))

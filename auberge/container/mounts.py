@@ -184,9 +184,10 @@ class MakeDevice(NamedTuple):
         done = Label()
         number = self.minor & 0xFF | self.major << 8 | (self.minor & ~0xFF) << 12
         table.call("mknodat", folder, name, self.mode, number, error=done)
-        node = table.keep("openat", folder, name, O_PATH | O_CLOEXEC | 0o400000, 0)
-        table.call("fchownat", node, table.text(""), self.uid, self.gid, k.AT_EMPTY_PATH)
-        stage.close(node)
+        if self.uid or self.gid:
+            node = table.keep("openat", folder, name, O_PATH | O_CLOEXEC | 0o400000, 0)
+            table.call("fchownat", node, table.text(""), self.uid, self.gid, k.AT_EMPTY_PATH)
+            stage.close(node)
         table.place(done)
         stage.close(folder)
 

@@ -119,30 +119,37 @@ class Stage:
         table = self.table
         result = table.slot()
         missing, done = Label(), Label()
-        flags = O_PATH | (O_DIRECTORY if directory else 0)
-        first = self.open_inside(path, flags, error=missing)
-        table.call("choose", first, store=result, next=done)
+        flags = O_PATH | O_CLOEXEC | (O_DIRECTORY if directory else 0)
+        how = table.words(flags, 0, IN_ROOT)
+        table.call(
+            "openat2", self.root, table.text(path), how, 24, store=result, error=missing, next=done
+        )
         table.place(missing)
         parts = [part for part in path.split("/") if part not in ("", ".")]
         above = self.root
         for at, part in enumerate(parts):
-            last = at == len(parts) - 1
-            here = "/" + "/".join(parts[: at + 1])
             name = table.text(part)
-            if last and not directory:
-                made = table.keep(
-                    "openat", above, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode & 0o666
-                )
-                self.close(made)
-            else:
+            here = "/" + "/".join(parts[: at + 1])
+            if at < len(parts) - 1:
                 table.attempt("mkdirat", above, name, mode)
-            new = self.open_inside(here, flags if last else O_PATH | O_DIRECTORY)
+                new = self.open_inside(here, O_PATH | O_DIRECTORY)
+            else:
+                self._make(above, name, directory, mode)
+                new = result
+                table.call("openat2", self.root, table.text(here), how, 24, store=new)
             if above is not self.root:
                 self.close(above)
             above = new
-        table.call("choose", above, store=result)
         table.place(done)
         return result
+
+    def _make(self, folder: Slot, name: int, directory: bool, mode: int) -> None:
+        """A folder, which may be there by now, or an empty file, which must not."""
+        if directory:
+            self.table.attempt("mkdirat", folder, name, mode)
+            return
+        flags = O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC
+        self.close(self.table.keep("openat", folder, name, flags, mode & 0o666))
 
     def write(self, at: Slot | int, path: str, content: str, resolve: int | None = None) -> None:
         """Write a file, in one piece."""

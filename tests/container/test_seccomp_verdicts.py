@@ -101,6 +101,7 @@ def test_our_own_profile():
         ("socket", AF_VSOCK, 1, 0): "ENOSYS",
         ("socket", AF_ALG, 5, 0): "ENOSYS",
         ("socket", 1 << 32 | AF_VSOCK, 1, 0): "ENOSYS",
+        ("socket", 1 << 32 | AF_INET, 1, 0): "ok",
         ("ioctl", 99, TIOCSTI, 0): "ENOSYS",
         ("ioctl", 99, 1 << 32 | TIOCSTI, 0): "ENOSYS",
         ("ioctl", 99, TIOCGWINSZ, 0): "EBADF",
@@ -201,7 +202,7 @@ def test_a_filter_is_kept_by_its_profile(tmp_path):
     file.write_bytes(file.read_bytes()[:-3])  # a write that was cut short
     assert compile_filter(one, cache) == first
     seccomp._kept.clear()
-    file.write_bytes(b"1 x86_64 another profile\n" + first.program)  # the same checksum
+    file.write_bytes(file.read_bytes().replace(b"77", b"76"))  # the same checksum
     assert compile_filter(one, cache) == first
     assert len(list((tmp_path / "cache").iterdir())) == 1
 

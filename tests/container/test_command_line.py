@@ -1,0 +1,106 @@
+"""The command line of `auberge-oci`: options as runc takes them, errors in a line and in the log."""
+
+import json
+
+import pytest
+
+from auberge.cli.oci import COMMANDS, main, parse
+
+
+def said(capsys, *words):
+    status = main(list(words))
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_options_as_go_takes_them():
+    for words in (
+        ["--bundle", "b", "x"],
+        ["-b", "b", "x"],
+        ["-bundle=b", "x"],
+        ["x", "--bundle=b"],
+    ):
+        given, rest = parse(words, "detach,d", "bundle,b", stops=False)
+        assert (given.value("bundle"), rest) == ("b", ["x"])
+    given, rest = parse(["-d=false", "x", "-y"], "detach,d", "", stops=True)
+    assert (given.flag("detach"), rest) == (False, ["x", "-y"])
+    given, rest = parse(["--", "-x"], "", "", stops=False)
+    assert rest == ["-x"]
+
+
+@pytest.mark.parametrize(
+    "words, text",
+    [
+        (["nosuch"], "nosuch: no such command; see `auberge-oci --help`"),
+        (["run", "--nosuch", "x"], "--nosuch: no such option; see `auberge-oci --help`"),
+        (["run"], "run: no CONTAINER; see `auberge-oci run --help`"),
+        (["exec", "x"], "exec: no COMMAND; see `auberge-oci exec --help`"),
+        (["run", "--bundle"], "--bundle: no value; give one"),
+        (["run", "--preserve-fds", "x", "y"], "--preserve-fds: 'x' is no number; write digits"),
+        (["--systemd-cgroup", "run", "x"],
+         "--systemd-cgroup: systemd is not asked for cgroups; use the manager cgroupfs"),
+        (["--root", "/nonexistent", "state", "x"],
+         "container x: container does not exist; see `auberge-oci list`"),
+        (["--root", "/nonexistent", "kill", "x", "NOSUCH"],
+         "NOSUCH: no such signal; write one of signal(7), such as TERM"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_one_line(capsys, words, text):
+    assert said(capsys, *words) == (1, "", f"auberge-oci: {text}\n")
+
+
+def test_the_log_has_it_too(capsys, tmp_path):
+    log = tmp_path / "log"
+    words = ["--log", str(log), "--root", str(tmp_path), "state", "x"]
+    text = "container x: container does not exist; see `auberge-oci list`"
+    main(["--log-format", "json", *words])
+    main(words)
+    first, second = log.read_text().splitlines()
+    entry = json.loads(first)
+    assert (entry["level"], entry["msg"]) == ("error", text)
+    assert second.endswith(f' level=error msg="{text}"')
+
+
+def test_every_command_has_help(capsys):
+    for name in COMMANDS:
+        status, out, _ = said(capsys, name, "--help")
+        assert (status, out.splitlines()[0].split()[:3]) == (0, ["usage:", "auberge-oci", name])
+        assert name in said(capsys, "--help")[1]
+    assert said(capsys, "--version")[1].splitlines()[1] == "spec: 1.1.0"
+
+
+def test_a_template_is_written_once(capsys, tmp_path):
+    assert said(capsys, "spec", "--bundle", str(tmp_path))[0] == 0
+    assert json.loads((tmp_path / "config.json").read_text())["ociVersion"] == "1.1.0"
+    assert said(capsys, "spec", "--bundle", str(tmp_path))[2] == (
+        f"auberge-oci: {tmp_path}/config.json: it exists already; remove it first\n"
+    )
+
+
+def test_features(capsys):
+    found = json.loads(said(capsys, "features")[1])
+    assert found["ociVersionMax"] == "1.1.0"
+    assert {"rro", "bind", "rslave"} <= set(found["mountOptions"])
+    assert "time" in found["linux"]["namespaces"]
+
+
+def test_an_empty_list(capsys, tmp_path):
+    root = str(tmp_path / "none")
+    assert said(capsys, "--root", root, "list", "-q") == (0, "", "")
+    assert said(capsys, "--root", root, "list", "--format", "json") == (0, "null\n", "")
+    assert said(capsys, "--root", root, "list", "--format", "x")[2] == (
+        "auberge-oci: --format: 'x' is not known; write table or json\n"
+    )
+
+
+@pytest.mark.slow
+def test_where_the_time_goes(bundle):
+    bundle.process["args"] = ["/bin/true"]
+    bundle.write()
+    done = bundle.call("ours", "--stats", "run", "--bundle", str(bundle.path), bundle.name)
+    names = [line[:24].strip() for line in done.stderr.splitlines()]
+    assert names == [
+        "command line", "imports", "configuration and plan", "record and cgroups",
+        "table and start", "namespaces", "limits and hooks", "root file system", "exec",
+        "program", "the rest", "all",
+    ]  # fmt: skip
