@@ -14,7 +14,7 @@ from auberge.image import builder, store
 from auberge.image.apt import SUITE, Package
 from auberge.image.builder import FETCH, INDEX, WAIT, Sources
 from auberge.image.guest_apt import guest_keyring
-from auberge.image.oci import adding, content, debian, namespace
+from auberge.image.oci import adding, content, debian, namespace, removal
 from auberge.image.oci.beneath import remove_tree
 from auberge.image.oci.commit import add_image
 from auberge.image.oci.content import Record
@@ -64,6 +64,7 @@ def build(
             if found is None or found.recipe != recipe:
                 builder.fetch(sources, progress)
                 found = _install(sources, name, arch, recipe, progress)
+                removal.clean()
             sources.apt.forget()
             return found
     except OSError as error:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from auberge.image.oci import adding, content
+from auberge.image.oci import adding, content, removal
 from auberge.image.oci.adding import Store
 from auberge.image.oci.compression import Uncompressed
 from auberge.image.oci.config import ImageConfig, read_config
@@ -75,9 +75,11 @@ def import_image(
                     done += len(candidate.paths)
                 for record in records:
                     store.add_record(record)
-                return records
             finally:
                 source.close()
+        # what had one of the names may be gone
+        removal.clean()
+        return records
     except OSError as error:
         where = error.filename or cache_directory()
         what = (error.strerror or str(error)).lower()

@@ -15,6 +15,7 @@ CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 1 << 18
 MNT_DETACH = 2
+PR_SET_PDEATHSIG, SIGKILL = 1, 9
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 
 DEVICES = ("null", "zero", "full", "random", "urandom")
@@ -56,6 +57,11 @@ def map_self(uid: int, gid: int) -> None:
     for name, line in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
         with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
             file.write(line)
+
+
+def die_with_parent() -> None:
+    """Be killed when the parent ends, however it ends; a change of ids undoes that."""
+    _call("prctl", "the parent", PR_SET_PDEATHSIG, SIGKILL)
 
 
 def move_in() -> None:

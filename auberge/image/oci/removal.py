@@ -22,11 +22,10 @@ def remove(record: Record) -> None:
 
 
 def clean() -> None:
-    """Remove what nothing needs any more."""
-    if not os.path.isdir(directory()):
-        return
-    with locked(fcntl.LOCK_EX):
-        _clean()
+    """Remove what nothing needs any more, unless others are adding: they may come to need it."""
+    if os.path.isdir(directory()):
+        with suppress(BlockingIOError), locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
+            _clean()
 
 
 def _clean() -> None:

@@ -67,6 +67,7 @@ def main() -> None:
         namespace.enter()
         if uid:
             namespace.map_self(uid, gid)
+        namespace.die_with_parent()
         print("entered", flush=True)
         # root's maps are written from outside; then there is an order
         order = Order(**json.loads(sys.stdin.readline()))
@@ -78,6 +79,7 @@ def main() -> None:
             os.setgroups([])
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
+        namespace.die_with_parent()
         print(f"done {stage(order, bool(uid))}", flush=True)
     except (Refusal, OSError) as error:
         print(f"failed {error}", flush=True)

@@ -35,6 +35,7 @@ touch /given && chown 7:8 /given && echo given >> /seen
 chown 0:42 /usr/bin/tool; chmod 2755 /usr/bin/tool
 ls /.packages >> /seen
 [ -e /fail ] && echo "dpkg: error processing package x (--install):" && exit 1
+[ -e /slow ] && sleep 1000
 [ -e /quiet ] && kill -9 $$
 exit 0
 """
@@ -45,7 +46,7 @@ def packages(directory, *more):
     busybox = static_busybox()
     with open(busybox, "rb") as file:
         program = file.read()
-    names = ["sh", "id", "ls", "cat", "head", "touch", "chown", "chmod", "tr", "kill"]
+    names = ["sh", "id", "ls", "cat", "head", "touch", "chown", "chmod", "tr", "kill", "sleep"]
     members = [
         special("./bin", b"5"),
         special("./usr/bin", b"5"),
@@ -108,37 +109,51 @@ def test_scripts_see_their_own_system_alone(cache, tmp_path):
         assert os.stat(f"{root}/usr/bin/tool").st_gid == 42
 
 
-@needs("dpkg-deb", "setpriv")
-@pytest.mark.skipif(os.geteuid() != 0, reason="root becomes somebody else for this")
-def test_without_root_owners_come_from_the_packages(tmp_path):
-    """As another user, whose Python is the host's own."""
-    if not os.path.exists("/usr/bin/python3"):
-        pytest.skip("no python3 of the host's own")
-    packages(tmp_path)
+@pytest.fixture
+def staging(tmp_path):
+    """Staging as another user would run it, whose Python is the host's own; what starts it."""
+    if os.geteuid() != 0 or not os.path.exists("/usr/bin/python3"):
+        pytest.skip("only root becomes somebody else, who needs a python3 of the host's own")
     stage = tmp_path / "stage"
     (stage / ".packages").mkdir(parents=True)
-    for name in ("base_1_all.deb", "extra_1_all.deb"):
-        os.rename(tmp_path / name, stage / ".packages" / name)
-    layer = tmp_path / "layer"
     for path in (stage, stage / ".packages"):
         os.chown(path, 65534, 65534)
     here = os.path.dirname(os.path.dirname(build.auberge.__file__))
-    with open(layer, "xb") as out:
-        order = [["base_1_all.deb"], ["extra_1_all.deb"]], {}, out.fileno()
-        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-        done = subprocess.run(
-            [*command, "/usr/bin/python3", "-B", "-P", "-m", "auberge.image.oci.staging"],
-            input=json.dumps(dict(zip(("steps", "files", "layer"), order, strict=True))) + "\n",
-            capture_output=True,
-            text=True,
-            cwd=stage,
-            pass_fds=(out.fileno(),),
-            env={"PYTHONPATH": here, "PATH": os.environ["PATH"]},
-            check=False,
-        )
-    if "cannot open" in done.stderr or "No module" in done.stderr:
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3"]
+    environment = {"PYTHONPATH": here, "PATH": os.environ["PATH"]}
+    probe = [*command, "-B", "-c", "import auberge.image.oci.staging"]
+    if subprocess.run(probe, env=environment, capture_output=True, check=False).returncode:
         pytest.skip("nobody else may read where Auberge is")
-    assert done.stdout.splitlines()[-1].startswith("done sha256:"), done
+
+    def start(*more):
+        packages(tmp_path, *more)
+        for name in ("base_1_all.deb", "extra_1_all.deb"):
+            os.rename(tmp_path / name, stage / ".packages" / name)
+        with open(tmp_path / "layer", "xb") as out:
+            steps = [["base_1_all.deb"], ["extra_1_all.deb"]]
+            process = subprocess.Popen(
+                [*command, "-B", "-P", "-m", "auberge.image.oci.staging"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=stage,
+                pass_fds=(out.fileno(),),
+                env=environment,
+            )
+            order = {"steps": steps, "files": {}, "layer": out.fileno()}
+            process.stdin.write(json.dumps(order) + "\n")
+            process.stdin.flush()
+        return process
+
+    return start
+
+
+@needs("dpkg-deb", "setpriv")
+def test_without_root_owners_come_from_the_packages(tmp_path, staging):
+    with staging() as process:
+        said = process.stdout.read()
+    assert said.splitlines()[-1].startswith("done sha256:"), said
+    layer = str(tmp_path / "layer")
     listed = subprocess.run(
         ["tar", "--numeric-owner", "-tvzf", layer], capture_output=True, text=True, check=True
     ).stdout
@@ -146,9 +161,20 @@ def test_without_root_owners_come_from_the_packages(tmp_path):
     assert owners["usr/bin/tool"] == ["-rwxr-sr-x", "0/42"]
     # pretended: nobody else was there to give it to
     assert owners["given"][1] == "0/0"
-    command = ["tar", "-xzOf", str(layer), "seen"]
+    command = ["tar", "-xzOf", layer, "seen"]
     seen = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert seen.splitlines()[1:3] == ["devices", "given"]
+
+
+@needs("dpkg-deb", "setpriv")
+def test_scripts_end_with_who_waits_for_them(staging):
+    with staging("slow") as process:
+        line = ""
+        while not line.startswith("status:"):
+            line = process.stdout.readline()
+        process.kill()
+        # it ends when nobody is left that could write to it
+        assert "done" not in process.stdout.read()
 
 
 @needs("dpkg-deb")
