@@ -354,12 +354,14 @@ def user() -> dict[str, object]:
     forwards = (parse_forward("0:80"), parse_forward("0:53/udp"))
     network = network_user.start(FOLDER, "box", pid, forwards, [search])
     port = network.forwards[0].host
+    # By default the gateway is the host's loopback for both.
+    gateway = "10.0.2.2" if network.program == "slirp4netns" else OUTSIDE
     seen: dict[str, object] = {
         "program": network.program,
         "by the port": "." in ask("127.0.0.1", port),
         "collected while it runs": network_user.collect(FOLDER),
         "to outside": inside_user(pid, lambda: ask(OUTSIDE, 81)),
-        "to the host's loopback": inside_user(pid, lambda: ask("127.0.0.1", 22)),
+        "to the host's loopback": "." in inside_user(pid, lambda: ask(gateway, 22, 1.0)),
     }
     with open(f"{FOLDER}/box") as file:
         seen["file"] = [line.split()[0] for line in file]

@@ -1,4 +1,4 @@
-"""The command line of `auberge-oci`: options as runc takes them, errors in a line and in the log."""
+"""The command line of `auberge-oci`: options as runc takes them; errors in a line and a log."""
 
 import json
 

@@ -1,6 +1,6 @@
 """Addresses of a bridge: a lock, and a file for each."""
 
-import threading
+import fcntl
 
 import pytest
 
@@ -66,21 +66,12 @@ def test_all_are_taken(tmp_path):
 
 
 def test_the_lock_keeps_others_out(tmp_path):
-    found, order = leases(tmp_path), []
-    waiting = threading.Event()
-
-    def other():
-        waiting.set()
-        with leases(tmp_path).locked():
-            order.append("other")
-
-    with found.locked():
-        thread = threading.Thread(target=other)
-        thread.start()
-        waiting.wait()
-        order.append("first")
-    thread.join()
-    assert order == ["first", "other"]
+    found = leases(tmp_path)
+    with found.locked(), open(tmp_path / "br" / "lock") as other:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with open(tmp_path / "br" / "lock") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @pytest.mark.parametrize("text", ["10.90.0.0", "10.90.0/16", "10.90.0.0/31", "1.2.3.400/16", "x/8"])

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -38,7 +39,8 @@ def podman(tmp_path_factory):
     runtime.chmod(0o755)
     (folder / "containers.conf").write_text(CONF)
     environment = {**os.environ, "CONTAINERS_CONF": str(folder / "containers.conf")}
-    words = ["podman", "--root", str(folder / "root"), "--runroot", str(folder / "run"),
+    short = tempfile.mkdtemp(prefix="pod-", dir="/tmp")  # podman takes 50 characters
+    words = ["podman", "--root", str(folder / "root"), "--runroot", short,
              "--storage-driver", "vfs", "--runtime", str(runtime)]  # fmt: skip
 
     def call(*more, **named):
@@ -55,6 +57,7 @@ def podman(tmp_path_factory):
     call("rm", "-fa", "-t", "0")
     call("pod", "rm", "-fa", "-t", "0")
     call("rmi", "-fa")
+    shutil.rmtree(short, ignore_errors=True)
 
 
 def test_run(podman):
