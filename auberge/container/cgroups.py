@@ -266,6 +266,9 @@ class Cgroup:
         if number == SIGKILL:
             node = self.node("")
             if node is not None and _try(node.file("cgroup.kill"), "1"):
+                first = self.node("freezer")
+                if first is not None:  # whoever has frozen it there: dying takes thawing
+                    _try(first.file("freezer.state"), "THAWED")
                 return
         freezer = self._freezer()
         if freezer is not None:  # so that nothing is forked meanwhile
