@@ -40,6 +40,7 @@ from auberge.isa.riscv.rv64 import rv64
 TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
 NICE, NICEST = 5, 19  # guests go first
 LONGEST = 20  # seconds for what a guest has left to be compiled
+TOO_LONG = 60  # seconds for one region; whoever asked has given it up, or ended
 EXPORTS = ("run", "prepare", "publish", "take_trap", "undecoded")
 WRITABLE, ALLOCATED = 1, 2  # sh_flags of ELF sections
 PC32, ADR_PREL_PG_HI21, ADD_ABS_LO12_NC = 2, 275, 277
@@ -248,12 +249,14 @@ def serve(regions: Regions) -> None:
     be_nice(NICE)
     read, write = sys.stdin.buffer, os.fdopen(sys.stdout.fileno(), "wb", 0, closefd=False)
     while len(size := read.read(SIZE)) == SIZE:
+        signal.alarm(TOO_LONG)
         entry, others, page, level = marshal.loads(read.read(int.from_bytes(size, "little")))
         body = marshal.dumps(regions.compile(page, entry, others, level) or (b"", 0, []))
         try:
             write.write(len(body).to_bytes(SIZE, "little") + body)
         except BrokenPipeError:  # our customer has ended
             break
+        signal.alarm(0)
 
 
 def finish(regions: Regions, fd: int) -> None:

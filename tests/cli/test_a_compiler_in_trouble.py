@@ -1,11 +1,13 @@
 """The compiler's process dies, hangs or talks nonsense while a guest runs: the guest goes on."""
 
+import marshal
 import os
 import random
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -71,14 +73,39 @@ def test_killed_at_random_while_a_kernel_boots(tmp_path: Path, seed: int) -> Non
 
 
 def test_stopped_while_a_kernel_boots(tmp_path: Path) -> None:
-    """It answers no more: nobody waits for it, and it ends with the guest."""
+    """It answers no more, and nobody waits for it; once it is continued, it ends."""
     need_tiny()
     process = Home(tmp_path / "home").start(*LINUX)
     with Trouble(process, signal.SIGSTOP, 1) as trouble:
         reported(ended(process))
     assert trouble.sent
+    deadline = time.monotonic() + 100
     for pid in trouble.sent:
-        assert b"auberge.engine.compiler" not in command(pid)
+        if b"auberge.engine.compiler" in command(pid):
+            os.kill(pid, signal.SIGCONT)
+        while b"auberge.engine.compiler" in command(pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+HANGS = """
+from auberge.engine import compiler
+compiler.TOO_LONG = 1
+class Hangs:
+    def compile(self, *order):
+        while True:
+            pass
+compiler.serve(Hangs())
+"""
+
+
+def test_one_that_hangs_ends_by_itself() -> None:
+    """Where the guest has ended, nobody is there to end it."""
+    order = marshal.dumps((0, [], bytes(4096), 1))
+    asked = len(order).to_bytes(4, "little") + order
+    command = [sys.executable, "-c", HANGS]
+    done = subprocess.run(command, input=asked, capture_output=True, timeout=60, check=False)
+    assert done.returncode == -signal.SIGALRM
 
 
 NONSENSE = {
