@@ -65,15 +65,23 @@ def meant(reference: str) -> Record | None:
     """
     name, colon, arch = reference.partition(":")
     if colon:
-        return None if machine_has(name, arch) else content.find(name, arch)
+        return None if machine_has(name, arch) else one(name, arch)
     if any(image.name == name for image in store.images()):
         return None
-    found = content.find(name, names.host_architecture())
+    found = one(name, names.host_architecture())
     others = [record for record in content.records() if record.name == name]
     if found is None and len(others) > 1:
         known = ", ".join(record.reference for record in others)
         raise Refusal(f"{name}: several images, {known}; say which")
     return found or (others[0] if others else None)
+
+
+def one(name: str, arch: str) -> Record | None:
+    """The image of this name, also if it is damaged."""
+    for record in content.records():
+        if (record.name, record.arch) == (name, arch):
+            return record
+    return None
 
 
 def machine_has(name: str, arch: str) -> bool:
@@ -105,6 +113,8 @@ def size(record: Record) -> int:
 
 def describe(record: Record) -> tuple[str, int]:
     """What a listing says of an image, also of one that is damaged: its kind, its size."""
+    if not record.manifest:
+        return "damaged", 0
     try:
         missing = [each for each in record.blobs if not os.path.exists(content.blob(each))]
         return ("damaged", 0) if missing else ("container", size(record))

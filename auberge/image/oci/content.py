@@ -132,11 +132,14 @@ def find(name: str, arch: str) -> Record | None:
 
 
 def records() -> list[Record]:
-    """All images, by name."""
+    """All images, by name; of one that is damaged there is only the name, so that it can go."""
     found = []
     for name in listed(at("images")):
         for arch in listed(at("images", name)):
-            record = find(name, arch)
+            try:
+                record = find(name, arch)
+            except Refusal:
+                record = Record(name, arch, "", "", (), ())
             if record is not None:
                 found.append(record)
     return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from auberge.image.oci import adding, content, removal
 from auberge.image.oci.adding import Store
-from auberge.image.oci.compression import Uncompressed
+from auberge.image.oci.compression import GZIP, ZSTD, Uncompressed
 from auberge.image.oci.config import ImageConfig, read_config
 from auberge.image.oci.content import Record
 from auberge.image.oci.digest import Descriptor, blob_path, copy_verified, digest_of
@@ -227,7 +227,7 @@ def _take_file(source: Source, store: Store, path: str) -> Descriptor:
         size = copy.tell()
     digest = f"sha256:{computed.hexdigest()}"
     store.add_file(temporary, digest)
-    kind = LAYER + ("+gzip" if start.startswith(b"\x1f\x8b") else "")
+    kind = LAYER + {GZIP: "+gzip", ZSTD[:2]: "+zstd"}.get(start[:2], "")
     return Descriptor(kind, digest, size, {}, NOTHING)
 
 

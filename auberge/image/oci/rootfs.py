@@ -8,6 +8,7 @@ import os
 from typing import NamedTuple
 
 from auberge.image.oci import content, removal
+from auberge.image.oci.beneath import remove_tree
 from auberge.image.oci.content import Record
 from auberge.refusal import Refusal
 
@@ -77,6 +78,9 @@ def prepare(
             work = os.path.join(directory, "work")
             if not os.path.exists(upper):
                 _like_root(upper, keys[-1])
+            if os.path.exists(os.path.join(work, "work/incompat")):
+                # it was volatile: overlayfs would have nobody trust what reached the disk
+                remove_tree(work)
             os.makedirs(work, mode=0o700, exist_ok=True)
             where = (f"upperdir={upper}", f"workdir={work}")
             if not _plain(upper) or len(",".join((*options, *where, *extra))) >= PAGE:
@@ -143,7 +147,6 @@ def _copied(keys: tuple[str, ...], directory: str, path: str) -> Rootfs:
     """The root file system as a copy, complete when a file says so."""
     import json
 
-    from auberge.image.oci.beneath import remove_tree
     from auberge.image.oci.changes import survey
     from auberge.image.oci.merge import copy_layers
 

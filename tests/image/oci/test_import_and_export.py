@@ -98,11 +98,29 @@ def test_an_old_archive_of_docker_has_links_to_layers(cache, tmp_path):
 
 def test_layers_of_dockers_archive_may_be_compressed(cache, tmp_path):
     """Podman's `--format docker-dir` and some builders do that."""
-    packed = gzip.compress(BASE, mtime=0)
-    path = docker_archive(tmp_path / "box.tar", [packed], configuration([BASE]))
-    (record,) = import_image(path)
-    assert record.layers == (sha256(BASE)[7:],)
-    assert record.blobs == (sha256(packed),)
+    for packed, kind in ((gzip.compress(BASE, mtime=0), "gzip"), (zstd(BASE), "zstd")):
+        path = docker_archive(tmp_path / "box.tar", [packed], configuration([BASE]))
+        (record,) = import_image(path)
+        assert record.layers == (sha256(BASE)[7:],)
+        assert record.blobs == (sha256(packed),)
+        manifest = json.loads(content.read_blob(record.manifest, ""))
+        media_type = f"application/vnd.oci.image.layer.v1.tar+{kind}"
+        assert manifest["layers"][0]["mediaType"] == media_type
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]"])
+def test_a_damaged_image_is_listed_and_removed(cache, tmp_path, capsys, text):
+    import_image(Layout().image([BASE]).write(tmp_path / "l"))
+    with open(content.at("images/box/amd64"), "w") as file:
+        file.write(text)
+    assert main(["image", "ls", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"name": "box", "arch": "amd64", "kernel_version": "damaged", "size": 0}
+    ]
+    assert main(["image", "inspect", "box:amd64"]) == 125
+    assert capsys.readouterr().err.startswith("auberge: ")
+    assert main(["image", "rm", "box:amd64"]) == 0
+    assert content.records() == [] and os.listdir(content.at("layers")) == []
 
 
 def test_several_platforms_and_what_is_no_image(cache, tmp_path):
