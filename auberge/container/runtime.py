@@ -12,7 +12,7 @@ from auberge.container.carry import STREAMS, Child
 from auberge.container.cgroups import Cgroup
 from auberge.container.cgroups_layout import Layout, Node, read_layout
 from auberge.container.clauses import RLIMITS
-from auberge.container.config import Config, Process
+from auberge.container.config import Config, Hooks, Process
 from auberge.container.config_file import load, parse
 from auberge.container.config_rules import check
 from auberge.container.host import this_host
@@ -169,7 +169,9 @@ class Container:
             mark("namespaces")
             pid = child.pid
             record = record._replace(pid=pid, start_time=processes.start_time(pid))
-            self.folder.save(record)
+            hooks = config.hooks
+            if hooks != Hooks():  # one may ask for the state; else cgroups are enough to find it
+                self.folder.save(record)
             if any(s.type == "user" and not s.path for s in config.linux.namespaces):
                 from auberge.container.idmaps import write_maps
 
@@ -177,7 +179,6 @@ class Container:
             set_limits(cgroup, config, prepared.layout)
             if config.process is not None:
                 adjust(pid, config.process)
-            hooks = config.hooks
             if hooks.prestart or hooks.create_runtime:
                 from auberge.container.hooks import run_hooks
 
