@@ -156,6 +156,9 @@ def _prepare(
         netlink.add_bridge(bridge.name)
     elif rules.exist:
         return
+    if os.path.exists(f"/proc/sys/net/ipv6/conf/{bridge.name}"):
+        # The rules are of IPv4: by a link-local address of IPv6 the host could be reached.
+        _setting(f"net/ipv6/conf/{bridge.name}/disable_ipv6", "1")
     # An Ethernet address of its own: else it has the lowest of its cables', and changes with them.
     netlink.change(bridge.name, mac=_mac(subnet, 1))
     netlink.add_address(bridge.name, subnet.gateway, subnet.prefix)

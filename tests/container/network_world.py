@@ -143,6 +143,9 @@ def reach() -> dict[str, object]:
         "outside by any": inside(outside, lambda: ask(HOST, 9090)),
         "outside by loopback's": inside(outside, lambda: ask(HOST, 8080, 0.3)),
     }
+    if os.path.exists("/proc/net/if_inet6"):
+        with open("/proc/net/if_inet6") as file:
+            seen["by IPv6"] = [line for line in file if line.split()[-1] == "br"]
     with Netlink(outside) as there:  # even who knows the way
         there.add_default_route("eth0", HOST)
     seen["outside to one"] = inside(outside, lambda: ask(mine.address, 80, 0.3))
