@@ -45,7 +45,7 @@ PEERS = [
     Peer("umoci", ("umoci",), "images against umoci"),
     Peer("libseccomp.so.2", ("libseccomp2",), "seccomp filters of containers"),
     Peer("libnl-route-3.so.200", ("libnl-route-3-200",), "the bridge of containers"),
-    Peer("libnftables.so.1", ("libnftables1",), "the bridge of containers"),
+    Peer("nft", ("nftables",), "the bridge of containers"),
 ]
 
 

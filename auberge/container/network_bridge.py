@@ -162,7 +162,7 @@ def _prepare(
     # An Ethernet address of its own: else it has the lowest of its cables', and changes with them.
     netlink.change(bridge.name, mac=_mac(subnet, 1))
     netlink.add_address(bridge.name, subnet.gateway, subnet.prefix)
-    router = _setting("net/ipv4/ip_forward", "1") == "1"
+    router = _was_a_router(bridge)
     _setting(f"net/ipv4/conf/{bridge.name}/route_localnet", "1")
     rules.make(
         str(subnet),
@@ -170,6 +170,15 @@ def _prepare(
         router,
         [(f, subnet.host(lease.number)) for lease in leases.all() for f in lease.forwards],
     )
+
+
+def _was_a_router(bridge: Bridge) -> bool:
+    """Whether this host forwarded packets before we had it do so, which a file remembers."""
+    note = os.path.join(bridge.folder, "not-a-router")
+    if _setting("net/ipv4/ip_forward", "1") != "1":
+        with open(note, "w"):
+            pass
+    return not os.path.exists(note)
 
 
 def _setting(name: str, value: str) -> str:

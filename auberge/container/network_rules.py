@@ -47,7 +47,6 @@ table ip {bridge} {{
         oifname "{bridge}" ct state established,related accept
         oifname "{bridge}" ct status dnat accept
         iifname != "{bridge}" oifname "{bridge}" drop
-        {others}
     }}
     chain input {{
         type filter hook input priority filter;
@@ -63,8 +62,17 @@ outside a container has the host's address, and so has, for it, who comes over a
 loopback or from the bridge itself; clouds' link-local addresses are out of reach, a container is in
 reach by its forwards alone; and of the host there is only an answer to pings."""
 
-_NOT_A_ROUTER = 'iifname != "{bridge}" oifname != "{bridge}" drop'
-"""Where this host did not forward packets before, it still does for nobody else."""
+_NOT_A_ROUTER = """
+add table ip auberge_forward
+add set ip auberge_forward bridges {{ type ifname; }}
+add chain ip auberge_forward forward {{ type filter hook forward priority filter; policy drop; }}
+flush chain ip auberge_forward forward
+add rule ip auberge_forward forward iifname @bridges accept
+add rule ip auberge_forward forward oifname @bridges accept
+add element ip auberge_forward bridges {{ "{bridge}" }}
+"""
+"""Where this host did not forward packets before its first bridge, it still does for nobody else:
+one table for all bridges. (No bridge has a name with an underscore.)"""
 
 
 class Rules:
@@ -117,8 +125,8 @@ class Rules:
     ) -> None:
         """The table anew, with its forwards, each to an address; `router` tells whether this host
         forwards packets of others."""
-        others = "" if router else _NOT_A_ROUTER.format(bridge=self._bridge)
-        text = _TABLE.format(bridge=self._bridge, subnet=subnet, gateway=gateway, others=others)
+        text = _TABLE.format(bridge=self._bridge, subnet=subnet, gateway=gateway)
+        text += "" if router else _NOT_A_ROUTER.format(bridge=self._bridge)
         text += "".join(self._element("add", forward, to) for forward, to in forwards)
         if wrong := self._run(text):
             raise Refusal(
@@ -144,6 +152,7 @@ class Rules:
     def remove_all(self) -> None:
         """The table is no more."""
         self._run(f"delete table ip {self._bridge}")
+        self._run(f'delete element ip auberge_forward bridges {{ "{self._bridge}" }}')
 
     def _element(self, verb: str, forward: Forward, to: str) -> str:
         name, key = "any", f"{'udp' if forward.udp else 'tcp'} . {forward.host}"

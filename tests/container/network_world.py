@@ -194,6 +194,36 @@ def ports() -> dict[str, object]:
     return seen
 
 
+def forwarding() -> dict[str, object]:
+    """A host that was no router, with two bridges, and another network behind it."""
+    outside, behind, one, two = world(), box(), box(), box()
+    with Netlink() as netlink, Netlink(behind) as there, Netlink(outside) as far:
+        netlink.add_pair("down0", "eth0", behind)
+        netlink.change("down0")
+        netlink.add_address("down0", "203.0.113.1", 24)
+        there.change("eth0")
+        there.add_address("eth0", "203.0.113.2", 24)
+        there.add_default_route("eth0", "203.0.113.1")
+        far.add_default_route("eth0", HOST)
+    serve(outside, 80, tell_peer)
+    seen: dict[str, object] = {"before": inside(behind, lambda: ask(OUTSIDE, 80, 0.3))}
+    second = Bridge("br2", "10.91.0.0/24", FOLDER)
+    attach(BRIDGE, "one", one)
+    attach(second, "two", two)
+
+    def reached() -> list[str]:
+        asking = [(behind, 0.3), (one, 3.0), (two, 3.0)]
+        return [inside(pid, lambda: ask(OUTSIDE, 80, wait)) for pid, wait in asking]  # noqa: B023
+
+    seen["after"] = reached()
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+    three, four = box(), box()
+    attach(BRIDGE, "three", three)
+    attach(second, "four", four)
+    seen["rules anew"] = reached()
+    return seen
+
+
 def rules_again() -> dict[str, object]:
     """Somebody has flushed all rules."""
     world()
@@ -396,7 +426,8 @@ def inside_user(pid: int, work: Callable[[], object]) -> str:
 
 
 SCENARIOS = {
-    work.__name__: work for work in (reach, ports, rules_again, rates, crashes, many, user)
+    work.__name__: work
+    for work in (reach, ports, forwarding, rules_again, rates, crashes, many, user)
 }
 
 if __name__ == "__main__":

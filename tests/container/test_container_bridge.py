@@ -89,6 +89,17 @@ def test_a_port_belongs_to_one(tmp_path):
     }
 
 
+def test_a_host_becomes_a_router_for_its_bridges_alone(tmp_path):
+    if not shutil.which("nft", path=os.environ["PATH"] + ":/usr/sbin"):
+        pytest.skip("no nft here; apt install nftables")
+    reached = ["TimeoutError", "198.51.100.1", "198.51.100.1"]
+    assert scenario("forwarding", tmp_path) == {
+        "before": "TimeoutError",
+        "after": reached,
+        "rules anew": reached,
+    }
+
+
 def test_rules_that_were_flushed_come_back(tmp_path):
     seen = scenario("rules_again", tmp_path)
     assert seen == {"exist": True, "before": "ConnectionRefusedError", "after": "10.90.0.1"}
