@@ -67,13 +67,22 @@ def shown(root):
             if stat.S_ISLNK(status.st_mode):
                 text += " " + os.readlink(path)
             elif stat.S_ISREG(status.st_mode):
-                # so that others than root see it too
-                os.chmod(path, 0o400)
-                with open(path, "rb") as file:
-                    text += " " + file.read().decode()
-                os.chmod(path, stat.S_IMODE(status.st_mode))
+                text += " " + contents_of(path).decode()
             found[os.path.relpath(path, root).removeprefix(".")] = text
     return found
+
+
+def contents_of(path):
+    """What is in a file; of the user's own also if its mode says no."""
+    if os.access(path, os.R_OK):
+        with open(path, "rb") as file:
+            return file.read()
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    os.chmod(path, 0o400)
+    try:
+        return contents_of(path)
+    finally:
+        os.chmod(path, mode)
 
 
 def can_mount():
