@@ -167,7 +167,9 @@ def root_of(common: Words) -> str:
         return os.path.abspath(common.value("root"))
     if os.geteuid() == 0:
         return ROOT
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/auberge-oci-{os.geteuid()}"
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if not runtime:  # a name in /tmp could be another user's
+        raise Refusal("XDG_RUNTIME_DIR: not set; set it, or name a folder of yours with --root")
     return os.path.join(runtime, "auberge-oci")
 
 

@@ -20,7 +20,10 @@ def this_host(bundle: str, layout: Layout, nodes: Sequence[Node]) -> Host:
         for h in layout.hierarchies
     )
     root = os.geteuid() == 0
-    return Host(bundle, os.path.isdir, _mount_of, _last_capability(), root, mounts, _labels())
+    return Host(
+        bundle, os.path.isdir, _mount_of, _last_capability(), root, mounts, _labels(),
+        os.path.exists("/proc/keys"),
+    )  # fmt: skip
 
 
 def _last_capability() -> int:

@@ -94,6 +94,7 @@ class Host(NamedTuple):
     privileged: bool  # whether the runtime is root over the host
     cgroups: tuple[CgroupMount, ...] = ()
     labels: tuple[str, ...] = ()  # which of apparmor, selinux confine processes here
+    keyrings: bool = True  # whether this kernel has them
     node: Callable[[DeviceNode], str] = host_node  # which of the host's to bind
 
 
@@ -147,7 +148,7 @@ def _joined(
     if affinity is not None and affinity.final:
         yield RunOn(processors(affinity.final, f"{where}.final"))
     yield NewSession()
-    if choices.keyring:
+    if choices.keyring and host.keyrings:
         yield NewKeyring(f"_ses.{choices.container}")
     if process.terminal:
         yield _terminal(process, console=False)
@@ -191,7 +192,7 @@ def _container(
             both = (("monotonic", offsets.monotonic), ("boottime", offsets.boottime))
             yield SetClocks(tuple((name, o.secs, o.nanosecs) for name, o in both if o is not None))
     yield NewSession()
-    if choices.keyring:
+    if choices.keyring and host.keyrings:
         yield NewKeyring(f"_ses.{choices.container}")
     if config.hostname:
         yield SetHostname(config.hostname)

@@ -93,6 +93,14 @@ def test_an_empty_list(capsys, tmp_path):
     )
 
 
+def test_no_folder_in_tmp_is_taken_for_ours(capsys, monkeypatch):
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert said(capsys, "list")[2] == (
+        "auberge-oci: XDG_RUNTIME_DIR: not set; set it, or name a folder of yours with --root\n"
+    )
+
+
 @pytest.mark.slow
 def test_where_the_time_goes(bundle):
     bundle.process["args"] = ["/bin/true"]
