@@ -5,17 +5,23 @@ Each container has a process of it. What belongs to whom is in a folder, one fil
     FOLDER/NAME     pasta 4711 123456       the program, its process, and when that was started
                     container 4700 123400   the same of the container's first process
 
-When a container's first process is gone, whoever looks next ends the other one (`collect`). Times
-are those of proc_pid_stat(5), so a process that has got the number later is not taken for it.
+    FOLDER/.NAME.*  files of the program's own
+    FOLDER/.lock    whoever changes anything here holds it (flock(2))
+
+When a container's first process is gone, whoever looks next ends the other one (`collect`), and
+also a program that was started but, for a crash, not written down. Times are those of
+proc_pid_stat(5), so a process that has got the number later is not taken for it.
 """
 
+import fcntl
 import os
 import signal
 import socket
 import time
+from contextlib import contextmanager
 from select import POLLIN, poll
 
-from auberge.container.light import NamedTuple, Sequence
+from auberge.container.light import Iterator, NamedTuple, Sequence
 from auberge.container.network_ports import free_port
 from auberge.machine.net.forward import Forward
 from auberge.refusal import Refusal
@@ -73,7 +79,6 @@ def start(
     search: Sequence[str] | None = None,
 ) -> UserNetwork:
     """Connect the namespaces of `pid`, which this user owns; raises Refusal."""
-    collect(folder)
     first = running(pid)
     if first is None:
         raise Refusal(f"network: process {pid} is gone; start the container again")
@@ -82,29 +87,61 @@ def start(
     if "/" in container or container.startswith("."):
         raise Refusal(f"network: {container!r} is no name of a container; rename it")
     chosen = tuple(free_port(forward) for forward in forwards)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    launch = _pasta if name == "pasta" else _slirp4netns
-    helper = launch(path, folder, container, pid, chosen)
-    network = UserNetwork(folder, container, name, helper, first, chosen)
-    with open(f"{folder}/{container}", "w") as file:
-        file.write(f"{name} {helper.pid} {helper.started}\ncontainer {pid} {first.started}\n")
+    with _locked(folder):
+        _collect(folder)
+        with open(f"{folder}/.{container}.pid", "w"):
+            pass  # from here on, a program without a file of its container's is a crash's
+        launch = _pasta if name == "pasta" else _slirp4netns
+        try:
+            helper = launch(path, folder, container, pid, chosen)
+        except BaseException:
+            _forget(folder, container)
+            raise
+        network = UserNetwork(folder, container, name, helper, first, chosen)
+        with open(f"{folder}/{container}", "w") as file:
+            file.write(f"{name} {helper.pid} {helper.started}\n")
+            file.write(f"container {pid} {first.started}\n")
     return network
 
 
 def stop(network: UserNetwork) -> None:
     """End it; nothing to do if it has ended."""
-    _end(network.helper)
-    _forget(network.folder, network.container)
+    with _locked(network.folder):
+        _end(network.helper)
+        _forget(network.folder, network.container)
 
 
 def collect(folder: str) -> list[str]:
     """End the networks of containers that have ended; their names."""
-    ended: list[str] = []
+    if not os.path.isdir(folder):
+        return []
+    with _locked(folder):
+        return _collect(folder)
+
+
+@contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    lock = os.open(f"{folder}/.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    except FileNotFoundError:
-        return ended
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _collect(folder: str) -> list[str]:
+    ended: list[str] = []
+    names = sorted(os.listdir(folder))
     for name in names:
+        if name.startswith("."):
+            container = name[1:].removesuffix(".pid")
+            if name.endswith(".pid") and container not in names:
+                for helper in _unwritten(f"{folder}/.{container}."):
+                    _end(helper)
+                _forget(folder, container)
+                ended.append(container)
+            continue
         try:
             with open(f"{folder}/{name}") as file:
                 helper, first = (
@@ -117,6 +154,22 @@ def collect(folder: str) -> list[str]:
             _forget(folder, name)
             ended.append(name)
     return ended
+
+
+def _unwritten(prefix: str) -> list[Running]:
+    """The programs of ours with an argument that names a file of that prefix."""
+    found: list[Running] = []
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                arguments = os.fsdecode(file.read()).split("\0")
+        except OSError:
+            continue
+        ours = os.path.basename(arguments[0]).startswith(("pasta", "slirp4netns"))
+        process = running(int(name))
+        if ours and process is not None and any(prefix in argument for argument in arguments):
+            found.append(process)
+    return found
 
 
 def running(pid: int) -> Running | None:

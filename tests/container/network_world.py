@@ -407,7 +407,28 @@ def user() -> dict[str, object]:
     network_user.stop(network)
     network_user.stop(network)
     seen["stopped"] = [network_user.running(network.helper.pid), os.listdir(FOLDER)]
+    child = os.fork()
+    if child == 0:  # a crash after the program was started, before that is written down
+
+        def crash(*_: object) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(network_user, "UserNetwork", crash)  # noqa: B010
+        network_user.start(FOLDER, "box", again, (), [search])
+    os.waitpid(child, 0)
+    seen["crashed"] = [len(programs()), network_user.collect(FOLDER), programs()]
     return seen
+
+
+def programs() -> list[int]:
+    """The processes of this world that carry networks."""
+    found = []
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with open(f"/proc/{name}/comm") as file:
+            if file.read().startswith(("pasta", "passt", "slirp4netns")):
+                process = network_user.running(int(name))
+                found += [process.pid] if process is not None else []
+    return found
 
 
 def inside_user(pid: int, work: Callable[[], object]) -> str:

@@ -78,6 +78,7 @@ RULES = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(
     st.lists(RULES, min_size=1, max_size=6),
     st.sampled_from("bc"),

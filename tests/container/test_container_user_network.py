@@ -50,8 +50,9 @@ def test_a_container_is_connected_and_collected(program, uid, namespace, folder)
         "file": [program, "container"],
         "collected": ["box"],
         "helper": None,
-        "left": [],
-        "stopped": [None, []],
+        "left": [".lock"],
+        "stopped": [None, [".lock"]],
+        "crashed": [1, ["box"], []],
     }
 
 
@@ -83,7 +84,7 @@ def test_files_that_are_none_of_ours_are_left_alone(tmp_path):
     mine = running(os.getpid())
     (tmp_path / "late").write_text(f"pasta 1 1\ncontainer {mine.pid} {mine.started + 1}\n")
     assert collect(str(tmp_path)) == ["late"]  # and nobody was killed for it
-    assert os.listdir(tmp_path) == ["notes"]
+    assert sorted(os.listdir(tmp_path)) == [".lock", "notes"]
     assert collect(str(tmp_path / "nowhere")) == []
 
 
