@@ -262,7 +262,7 @@ class Cgroup:
 
     def kill(self, number: int = SIGKILL) -> None:
         """Send a signal to every process in it and below; with SIGKILL none can escape by
-        forking."""
+        forking. What was frozen before stays so, and hears other signals later."""
         if number == SIGKILL:
             node = self.node("")
             if node is not None and _try(node.file("cgroup.kill"), "1"):
@@ -270,7 +270,7 @@ class Cgroup:
                 if first is not None:  # whoever has frozen it there: dying takes thawing
                     _try(first.file("freezer.state"), "THAWED")
                 return
-        freezer = self._freezer()
+        freezer, paused = self._freezer(), self.frozen
         if freezer is not None:  # so that nothing is forked meanwhile
             try:
                 self.freeze()
@@ -281,7 +281,7 @@ class Cgroup:
                 os.kill(pid, number)
             except ProcessLookupError:
                 pass
-        if freezer is not None:
+        if freezer is not None and (number == SIGKILL or not paused):
             # What the freezer of v1 has frozen gets its signals when thawed.
             files = {1: ("freezer.state", "THAWED"), 2: ("cgroup.freeze", "0")}
             file, text = files[freezer.version]

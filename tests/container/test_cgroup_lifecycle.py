@@ -141,6 +141,17 @@ def test_frozen_processes_can_be_killed_and_removed(cgroup, way):
     assert not any(os.path.exists(node.path) for node in cgroup.nodes)
 
 
+def test_a_signal_to_a_paused_container_waits(cgroup):
+    process = start(cgroup, COUNT)
+    assert process.stdout.readline() == "in\n"
+    cgroup.freeze()
+    cgroup.kill(signal.SIGTERM)
+    assert cgroup.frozen and process.poll() is None
+    cgroup.thaw()
+    process.communicate()
+    assert process.returncode == -signal.SIGTERM
+
+
 def test_cgroups_that_a_container_made_go_with_it(cgroup):
     for node in cgroup.nodes:
         os.makedirs(f"{node.path}/inner/most")
