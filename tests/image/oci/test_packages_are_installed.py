@@ -7,13 +7,14 @@ import subprocess
 import pytest
 
 from auberge.image.apt import Package
-from auberge.image.oci import adding, build, content
+from auberge.image.oci import adding, build, content, debian
 from auberge.image.oci.beneath import remove_tree
 from auberge.image.oci.commit import add_image
 from auberge.image.oci.config import ImageConfig
 from auberge.image.oci.inspection import verify
 from auberge.image.oci.layer_writer import take_layer
-from auberge.image.oci.names import lookup
+from auberge.image.oci.names import host_architecture, lookup
+from auberge.image.oci.runtime import image_config
 from auberge.refusal import Refusal
 from tests.busybox import static_busybox
 from tests.image.debian import deb_of, needs, regular, special
@@ -41,8 +42,8 @@ exit 0
 """
 
 
-def packages(directory, *more):
-    """A system whose dpkg is a script, and one more package."""
+def system(*more):
+    """What is in a package that is a whole system, whose dpkg is a script."""
     busybox = static_busybox()
     with open(busybox, "rb") as file:
         program = file.read()
@@ -58,7 +59,12 @@ def packages(directory, *more):
     for info, _ in members:
         info.mode = 0o755
     members[-1 - len(more)][0].gid = 42
-    deb_of(members, directory / "base_1_all.deb")
+    return members
+
+
+def packages(directory, *more):
+    """A system, and one more package."""
+    deb_of(system(*more), directory / "base_1_all.deb")
     deb_of([regular("./opt", b"")], directory / "extra_1_all.deb")
     return [
         Package(name, "1", str(directory / f"{name}_1_all.deb"), 1, "")
@@ -190,6 +196,59 @@ def test_a_script_that_fails_is_one_line(cache, tmp_path, file, why):
         install(tmp_path, file)
     assert str(refused.value) == f"debian: {why}"
     assert content.records() == []
+
+
+@pytest.fixture
+def mirror(archive, monkeypatch):
+    """An archive whose packages say riscv64, as all of these tests' do, but run here."""
+    monkeypatch.setattr(debian, "debian_architecture", lambda arch: "riscv64")
+    control = b"Package: system\nVersion: 1\nArchitecture: riscv64\nEssential: yes\n"
+    control += b"Maintainer: me\nDescription: a system\n"
+    deb_of(system(), archive.pool / "system_1_riscv64.deb", control)
+    for name in debian.PACKAGES:
+        archive.add(name, "1", {f"usr/share/{name}": b""})
+    archive.publish()
+    return archive
+
+
+@needs("apt-get", "dpkg-deb", "gpg")
+def test_a_build_from_an_archive(cache, mirror):
+    def built(update=False):
+        heard = []
+        record = build.build(
+            "debian",
+            host_architecture(),
+            mirror.uri,
+            str(mirror.key.binary),
+            lambda *said: heard.append(said),
+            update,
+        )
+        return record, heard
+
+    record, heard = built()
+    assert lookup("debian") == record
+    assert list(dict.fromkeys(stage for stage, _, _ in heard)) == list(build.STAGES)
+    assert image_config(record).cmd == ("bash",)
+    root = content.layer(record.layers[0])
+    assert os.path.exists(f"{root}/etc/apt/keyrings/mirror.gpg")
+    assert built() == (record, [])
+    # what is the newest already is not installed again
+    again, heard = built(update=True)
+    assert again == record and build.INSTALL not in {stage for stage, _, _ in heard}
+    mirror.add("python3", "2", {"usr/share/python3": b"new"})
+    mirror.publish()
+    assert built()[0] == record
+    newer, _ = built(update=True)
+    assert newer.recipe != record.recipe and content.records() == [newer]
+
+
+def test_what_there_is_no_recipe_for(cache):
+    with pytest.raises(Refusal) as refused:
+        build.build("debian", "z80", None, None, lambda *said: None, False)
+    assert str(refused.value) == (
+        "debian:z80: no recipe for such an image; there is tiny:riscv64, debian:riscv64,"
+        f" debian:{host_architecture()}"
+    )
 
 
 DEBIAN = """
