@@ -372,8 +372,9 @@ def needed_controllers(config: Config) -> set[str]:
         ("memory", r.memory), ("cpu", r.cpu), ("pids", r.pids), ("blkio", r.block_io),
         ("hugetlb", r.hugepage_limits), ("net_cls", r.network), ("rdma", r.rdma),
         ("cpuset", r.cpu and (r.cpu.cpus or r.cpu.mems)), ("devices", r.devices),
+        ("io", r.block_io),  # as v2 calls it
     )  # fmt: skip
-    return {name for name, value in wanted if value}
+    return {name for name, value in wanted if value} | {file.split(".")[0] for file in r.unified}
 
 
 def set_limits(cgroup: Cgroup, config: Config, layout: Layout) -> None:
