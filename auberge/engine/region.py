@@ -264,6 +264,7 @@ class Region(Paged):
         here = self.op("ptrtoint ptr %rec to i64")
         pc = self.op(f"ashr i64 {self.op(f'sub i64 {here}, %bias')}, 3")
         self.do(f"%page = sub i64 {pc}, {self.entry}")
+        self.do(f"%least = and i64 {self.get('hard')}, {self.size}")
         for name in ("%left.p", "%target.p", "%distance.p", "%done.p"):
             self.do(f"{name} = alloca i64")
         self.do("store i64 %left, ptr %left.p")
@@ -292,8 +293,7 @@ class Region(Paged):
 
     def enough(self, left: str) -> str:
         """Whether the slice is not at its end; or, if that is hard, has one way through left."""
-        least = self.op(f"and i64 {self.get('hard')}, {self.size}")
-        return self.op(f"icmp sgt i64 {left}, {least}")
+        return self.op(f"icmp sgt i64 {left}, %least")
 
     def question(self, left: str, on: str, look: str) -> None:
         """Is there budget for one way through, and does nobody call?"""
