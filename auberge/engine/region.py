@@ -213,7 +213,14 @@ class Region(Paged):
         return exit_label(offset)
 
     def indirect(self, target: str) -> None:
-        """Go on at an address that only the guest knows."""
+        """Go on at an address that only the guest knows: a call of this region's may return."""
+        if self.shape.returns:
+            inside = [(offset, self.to(offset)) for offset in sorted(self.shape.returns)]
+            (other,) = self.labels("other")
+            cases = " ".join(f"i64 {offset}, label %{label}" for offset, label in inside)
+            offset = self.op(f"sub i64 {target}, %page")
+            self.do(f"switch i64 {offset}, label %{other} [ {cases} ]")
+            self.start(other)
         self.do(f"store i64 {target}, ptr %target.p")
         label = self.labels("indirect")[0]
         self.do(f"br label %{label}")

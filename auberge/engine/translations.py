@@ -139,7 +139,9 @@ class Translations:
                 page = self.heat.pages.get(order.digest)
                 if page is not None and self.asked.get(order, 0) < level:
                     self.asked[order] = level
-                    self.workshop.order(order, self.entries(order.digest), page, level)
+                    # Better code is worth having twice; it shall not end in the middle of a loop.
+                    others = self.entries(order.digest) if level == QUICK else []
+                    self.workshop.order(order, others, page, level)
 
     def wants(self, order: Order, level: int) -> bool:
         """Whether samples of a place matter: nobody has asked for code of that level there."""
