@@ -10,7 +10,7 @@ from auberge.isa.assembler import assembly
 from auberge.isa.riscv.rv64 import rv64
 from tests.engine import regions
 from tests.engine.board import CODE, DATA, DEVICE, PAGE, SV39, Board, finished
-from tests.engine.test_translator import plain
+from tests.engine.test_translator import plain, translating
 
 pytestmark = pytest.mark.slow
 
@@ -30,8 +30,9 @@ def test_a_loop_walks_over_pages_that_are_not_neighbours(step: int) -> None:
     """Aligned or not, forward or back; some accesses lie across two pages."""
     first = DATA + PAGE - 256 if step > 0 else DATA + 3 * PAGE + 256
     text = f"""
-            li      s1, {first}
-            li      s2, {min(300, 2 * PAGE // abs(step))}
+            li      s3, 40
+    walk:   li      s1, {first}
+            li      s2, {min(100, 2 * PAGE // abs(step))}
     again:  ld      a0, (s1)
             add     a1, a1, a0
             sh      a1, 6(s1)
@@ -40,9 +41,18 @@ def test_a_loop_walks_over_pages_that_are_not_neighbours(step: int) -> None:
             addi    s1, s1, {step}
             addi    s2, s2, -1
             bnez    s2, again
+            addi    s3, s3, -1
+            bnez    s3, walk
             wfi
     """
-    finished(text, setup=paged, satp=SV39, priv=1)
+    boards = [make(text, satp=SV39, priv=1) for make in (plain, translating)]
+    for b in boards:
+        paged(b)
+        assert b.exit() == Idle(None)
+    one, two = boards
+    assert one.hart.visible() == two.hart.visible()
+    assert one.ram.read(DATA, 4 * PAGE) == two.ram.read(DATA, 4 * PAGE)
+    assert two.engine.statistics()["regions_installed"] >= 1
 
 
 CALLS = """
