@@ -119,7 +119,7 @@ class Regions:
 
         None if there is none.
         """
-        shape = self.explorer.shape(page, entry, others, limit)
+        shape = self.explorer.shape(page, entry, others, limit, calls=level == WELL)
         if not shape.steps:
             return None
         text = Region(self.context, self.explorer, shape, entry, "region").text

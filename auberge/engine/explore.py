@@ -1,7 +1,8 @@
 """Which code makes up a region: instructions that are reached from one, without leaving its page.
 
-A region has one entry. It ends where a call, an indirect jump, the end of the page, or what is
-not plain would lead on: that a region of its own, or is interpreted.
+A region has one entry. It ends where the end of the page, a call, an indirect jump (but calls and
+returns within the region, if it is to have those), or what is not plain would lead on: that is a
+region of its own, or interpreted.
 """
 
 from __future__ import annotations
@@ -125,6 +126,11 @@ class Step(NamedTuple):
             return None
         return self.offset + signed(self.form.values(self.word)["offset"] & (1 << 64) - 1, 64)
 
+    def is_call(self) -> bool:
+        """Whether it calls what is in this page."""
+        target = self.target()
+        return self.manner.jumps and self.links and target is not None and 0 <= target < PAGE
+
 
 NEAR = 1 << 32  # bytes: known distances from an address, within which others are near to it
 
@@ -179,6 +185,7 @@ class Shape(NamedTuple):
     steps: dict[int, Step]
     starts: list[int]
     ends: set[int]  # where it was to end: behind instructions that are not plain, at the limit
+    returns: set[int]  # where callees within the region return to
 
     def neighbours(self) -> list[int]:
         """Where in the page code goes on that may be as hot.
@@ -231,38 +238,74 @@ class Explorer:
         return Step(offset, form, word, manner) if manner.is_plain else None
 
     def shape(
-        self, page: bytes, entry: int, others: Collection[int] = (), limit: int = LIMIT
-    ) -> Shape:
+        self, page: bytes, entry: int, others: Collection[int] = (), limit: int = LIMIT,
+        calls: bool = False,
+    ) -> Shape:  # fmt: skip
         """The region that begins at `entry`; one without steps, if that is not plain.
 
-        It does not go on where one of the `others` begins.
+        It does not go on where one of the `others` begins. With `calls`, those within the page come
+        last, and fill half of it at most: of callees that are here as a whole, with where they
+        return to.
         """
-        steps: dict[int, Step] = {}
-        others = frozenset(others) - {entry}
-        starts, todo = {entry}, deque([entry])
-        ends: set[int] = set()
+        beyond = frozenset(others) - {entry}
+        shape = Shape({}, [entry], set(), set())
+        todo = self.follow(page, entry, beyond, limit, shape)
+        while calls and todo:
+            call = todo.popleft()
+            target = call.target()
+            assert target is not None
+            trial = Shape(dict(shape.steps), [*shape.starts, target, call.next], set(shape.ends),
+                          {*shape.returns, call.next})  # fmt: skip
+            more = self.follow(page, target, beyond, limit // 2, trial)
+            callee = [step for offset, step in trial.steps.items() if offset not in shape.steps]
+            if target in trial.steps and all(is_part(step, call, trial.steps) for step in callee):
+                more += self.follow(page, call.next, beyond, limit // 2, trial)
+                if call.next in trial.steps:
+                    shape = trial
+                    todo += more
+        return shape._replace(starts=sorted(set(shape.starts) & shape.steps.keys()))
+
+    def follow(
+        self, page: bytes, begin: int, beyond: frozenset[int], limit: int, shape: Shape
+    ) -> deque[Step]:
+        """Add what is reached from one place, but not by calls within the page: gives those."""
+        calls, todo = deque[Step](), deque([begin])
         while todo:
             offset = todo.popleft()
-            while offset < PAGE and offset not in steps and offset not in others:
-                if len(steps) == limit:
-                    ends.add(offset)
+            while offset < PAGE and offset not in shape.steps and offset not in beyond:
+                if len(shape.steps) >= limit:
+                    shape.ends.add(offset)
                     break
                 step = self.step(page, offset)
                 if step is None:
-                    ends.add(offset + (4 if page[offset] & 3 == 3 else 2))
+                    shape.ends.add(offset + (4 if page[offset] & 3 == 3 else 2))
                     break
-                steps[offset] = step
+                shape.steps[offset] = step
+                if step.is_call():
+                    calls.append(step)
+                    break
                 follows = following(step)
                 if step.manner.jumps or step.manner.branches:
-                    starts.update(follows)
+                    shape.starts.extend(follows)
                     todo.extend(follows)
                     break
                 offset = step.next
-        return Shape(steps, sorted(starts & steps.keys()), ends)
+        return calls
+
+
+def is_part(step: Step, call: Step, steps: dict[int, Step]) -> bool:
+    """Whether this step of a callee goes on in the region, or returns to the call."""
+    if step.manner.jumps and step.links:
+        return step.is_call()
+    if step.manner.jumps and step.target() is None:
+        link = call.form.values(call.word)["rd"]
+        return step.form.values(step.word).get("rs1") == link
+    follows = following(step)
+    return bool(follows) and all(offset in steps for offset in follows)
 
 
 def following(step: Step) -> list[int]:
-    """Where a region goes on after a step: not into calls."""
+    """Where a region goes on after a step that is no call."""
     manner, target = step.manner, step.target()
     inside = [] if target is None or not 0 <= target < PAGE else [target]
     if manner.jumps:

@@ -1,0 +1,147 @@
+"""What a region knows of pages: those it has found, it need not look for again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from auberge.bits.bits import Bits
+from auberge.engine.explore import PAGE, Drift, Shape, Step, base_of
+from auberge.engine.llvm_text import LIKELY, MEMORY, STATE
+from auberge.engine.lowering import Context
+from auberge.engine.paged import Paged
+from auberge.isa.hart import LOAD, STORE
+
+
+class Found(NamedTuple):
+    """A page of the guest, and what makes host addresses of those in it."""
+
+    page: str
+    addend: str
+
+
+class Finding(Paged):
+    """A hart traced into text that leaves where an access needs more than a page of RAM.
+
+    Subclasses say how, and which step is being traced; a block begins with nothing `found`.
+    """
+
+    def __init__(self, context: Context, shape: Shape) -> None:
+        super().__init__(context)
+        self.loops = [
+            (loop, Drift.of_all(context.isa, (shape.steps[o] for o in loop if o in shape.steps)))
+            for loop in shape.loops()
+        ]
+        self.before: dict[Bits, str] = {}  # what a register held when its block began: the register
+        self.kept: set[str] = set()  # registers, as `x5.load`: the page last found by it is kept
+        self.step: Step
+        self.found: dict[tuple[Bits, str], Found]  # of a block, by base and kind of access
+
+    def way_out(self) -> str:
+        """The label of what leaves before the instruction, which its record is to execute."""
+        raise NotImplementedError
+
+    def shared(self, f: str) -> str:
+        """The address of a function that all engines' code shares, from the state."""
+        return self.op(f"load ptr, ptr {self.at('f_' + f)}, {STATE}")
+
+    def reach(self, va: Bits, access: str, size: int) -> str:
+        """A pointer to an access that is in one page of RAM; what is not leaves.
+
+        What was found may be used until the guest fences (Volume II, 4.2.1), which no region does.
+        """
+        if self.wrote:
+            raise TypeError("an access that follows a memory write could trap, and not undo it")
+        at, key = self.low(va), (base_of(va), access)
+        found = self.found.get(key)
+        if found is None:
+            base = self.before.get(key[0])
+            if base is not None and self.is_kept(base):
+                self.found[key] = self.keep(at, access, size, f"{base}.{access}")
+            else:
+                want = self.last_page(at, size)
+                self.found[key] = Found(want, self.addend(at, access, want))
+            addend = self.found[key].addend
+        else:
+            offset = self.op(f"sub i64 {at}, {found.page}")
+            inside = self.op(f"icmp ule i64 {offset}, {PAGE - size}")
+            addend = self.either_addend(
+                inside, found.addend, at, access, lambda: self.last_page(at, size)
+            )
+        return self.op(f"inttoptr i64 {self.op(f'add i64 {at}, {addend}')} to ptr")
+
+    def is_kept(self, base: str) -> bool:
+        """Whether this is in a loop in which that register only drifts: it stays in its page."""
+        here = self.step.offset
+        return any(here in loop and base not in others for loop, others in self.loops)
+
+    def keep(self, at: str, access: str, size: int, name: str) -> Found:
+        """The page that was last found by a register, if it has this access; else that found now.
+
+        Low address bits are part of what is compared: then it is in one page.
+        """
+        self.kept.add(name)
+        other, done = self.labels("other", "kept")
+        page, addend = (self.op(f"load i64, ptr %{v}.{name}.p") for v in ("page", "addend"))
+        same = self.op(f"icmp eq i64 {self.op(f'and i64 {at}, {-PAGE | size - 1}')}, {page}")
+        self.do(f"br i1 {same}, label %{done}, label %{other}, {LIKELY}")
+        self.start(other)
+        want = self.last_page(at, size)
+        addend = self.addend(at, access, want)
+        self.do(f"store i64 {want}, ptr %page.{name}.p")
+        self.do(f"store i64 {addend}, ptr %addend.{name}.p")
+        self.do(f"br label %{done}")
+        self.start(done)
+        return Found(*(self.op(f"load i64, ptr %{v}.{name}.p") for v in ("page", "addend")))
+
+    def addend(self, at: str, access: str, want: str) -> str:
+        """What makes a host address of `at`: from the TLB, where it has the page `want`."""
+        entry = self.tlb_entry("%tlb", at, access)
+        tag = self.op(f"load i64, ptr {entry}, {STATE}")
+        second = self.op(f"getelementptr i8, ptr {entry}, i64 8")
+        addend = self.op(f"load i64, ptr {second}, {STATE}")
+        same = self.op(f"icmp eq i64 {tag}, {want}")
+        return self.either_addend(same, addend, at, access, lambda: want)
+
+    def either_addend(
+        self, good: str, addend: str, at: str, access: str, want: Callable[[], str]
+    ) -> str:
+        """That addend where it is `good`; else what is called for has one, or the region ends."""
+        touch, done = self.labels("touch", "done")
+        before = self.block
+        self.do(f"br i1 {good}, label %{done}, label %{touch}, {LIKELY}")
+        self.start(touch)
+        args = f"ptr %st, i64 {at}, i64 {want()}"
+        f = self.shared("touch_" + access)
+        got = self.op(f"call preserve_mostcc {{ i64, i64 }} {f}({args})")
+        value, status = (self.op(f"extractvalue {{ i64, i64 }} {got}, {n}") for n in (0, 1))
+        fine = self.op(f"icmp eq i64 {status}, 0")
+        self.do(f"br i1 {fine}, label %{done}, label %{self.way_out()}, {LIKELY}")
+        self.start(done)
+        return self.op(f"phi i64 [ {addend}, %{before} ], [ {value}, %{touch} ]")
+
+    def load(self, va: Bits, size: int) -> Bits:
+        host = self.reach(va, LOAD, size)
+        got = self.op(f"load volatile i{8 * size}, ptr {host}, align 1, {MEMORY}")
+        return self.leaf(8 * size, got)
+
+    def store(self, va: Bits, size: int, v: Bits) -> None:
+        host, value = self.reach(va, STORE, size), self.low(v)
+        self.do(f"store volatile i{8 * size} {value}, ptr {host}, align 1, {MEMORY}")
+        self.wrote = True
+
+    def place(self, va: Bits, size: int, access: str) -> Bits:
+        if self.wrote:
+            raise TypeError("a second access may trap after a memory write; place both first")
+        at = self.low(va)
+        # Low address bits are part of what is compared, so that only an aligned access is there.
+        want = self.op(f"and i64 {at}, {-PAGE | size - 1}")
+        return self.leaf(64, self.op(f"add i64 {at}, {self.addend(at, access, want)}"))
+
+    @contextmanager
+    def when(self, cond: Bits) -> Iterator[None]:
+        found = dict(self.found)
+        with super().when(cond):
+            yield
+        self.found = found
