@@ -68,11 +68,11 @@ def test_an_overview(guest, look):
 def test_a_machine_that_runs_goes_on(guest, look):
     running = Running(guest)
     counts = []
-    while len(counts) < 10:
+    while len(counts) < 10 or counts[-1] == counts[0]:  # its threads may wait for a processor
         shown = json.loads(look("--json"))
         counts.append(shown["statistics"]["instructions"])
     assert shown["state"] == "running"
-    assert sorted(counts) == counts and counts[-1] > counts[0]
+    assert sorted(counts) == counts
     guest.memory.write(DATA + 16, b"\1")
     assert running.result() == auberge.PoweredOff(7)
     assert look().startswith("machine: PoweredOff(code=7)\n")
