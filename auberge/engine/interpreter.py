@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _new = tuple.__new__
 
-POOL = 800  # pages of decoded code that a hart keeps (31 MiB); when all are taken, it begins anew
+POOL = 800  # pages of decoded code that a hart keeps (31 MiB)
 
 
 class Library:
@@ -71,7 +71,8 @@ class Interpreter:
         last.value = first.value
         hart["debug_page"] = beside
         library.publish(hart.address)
-        hart["pool_next"], hart["pool_end"] = self.pool, self.pool + POOL * PAGE_OF_RECORDS
+        self._pool_end = self.pool + POOL * PAGE_OF_RECORDS
+        hart["pool_next"], hart["pool_end"] = self.pool, self._pool_end
         self._state = ctypes.c_void_p(hart.address)
         offset = hart.layout.offset
         self._words = hart.words
@@ -144,7 +145,7 @@ class Interpreter:
                     return exits.Spent(), 0
                 return out, left - 1
             case exits.FULL:
-                self.forget_code()
+                self._make_room()
                 return None, left
         raise RuntimeError(f"native code left with the unknown exit {code}")
 
@@ -159,14 +160,30 @@ class Interpreter:
         return None if isinstance(out, exits.Spent) else out
 
     def forget_code(self) -> None:
-        """Drop every decoded page: decoding again is cheaper than choosing what to keep."""
+        """Drop every decoded page."""
+        self._drop(self.pool, self._pool_end)
+        self.hart["pool_next"], self.hart["pool_end"] = self.pool, self._pool_end
+
+    def _make_room(self) -> None:
+        """The pool is full: drop what was decoded first, an eighth of it; that comes next."""
         hart = self.hart
-        for page in range(self.pool, hart["pool_next"], PAGE_OF_RECORDS):
-            slot = ctypes.c_uint64.from_address(page + SLOT).value
-            ctypes.c_uint64.from_address(slot).value = 0
-        hart["pool_next"] = self.pool
-        hart.forget_translations()
+        start = hart["pool_end"] if hart["pool_end"] < self._pool_end else self.pool
+        end = min(start + max(1, POOL // 8) * PAGE_OF_RECORDS, self._pool_end)
+        self._drop(start, end)
+        hart["pool_next"], hart["pool_end"] = start, end
         self.full += 1
+
+    def _drop(self, start: int, end: int) -> None:
+        """Drop the pages of records from one to another; nobody finds them from here on."""
+        for page in range(start, end, PAGE_OF_RECORDS):
+            slot = ctypes.c_uint64.from_address(page + SLOT)
+            if slot.value:
+                ctypes.c_uint64.from_address(slot.value).value = slot.value = 0
+                self._dropped(page)
+        self.hart.forget_translations()
+
+    def _dropped(self, page: int) -> None:
+        """A page of records is gone."""
 
     def resume(self, value: int | None) -> None:
         """Answer a device access; None: nothing answered there, which is an access fault."""

@@ -89,10 +89,10 @@ class Translator(Interpreter):
             ctypes.c_uint64.from_address(page + 8 * entry).value = address
             self.installed += 1
 
-    def forget_code(self) -> None:
-        super().forget_code()
-        self._digests.clear()
-        self._pages.clear()
+    def _dropped(self, page: int) -> None:
+        digest = self._digests.pop(page, None)
+        if digest is not None:
+            self._pages[digest].discard(page)
 
     def _begin_anew(self) -> None:
         """Let go of regions that were dropped: no record leads to one from here on."""
