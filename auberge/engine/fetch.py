@@ -86,6 +86,7 @@ claim:
     %after = add i64 %next, {PAGE_OF_RECORDS}
     put pool_next, %after
     store i64 %next, ptr %slot
+    %is_blank = get pool_is_blank
     br label %begin
 check:
     %known_page = inttoptr i64 %known to ptr
@@ -106,8 +107,9 @@ same:
     br label %fill
 begin:
     %which = phi i64 [ %next, %claim ], [ %known, %compare ]
+    %blank = phi i64 [ %is_blank, %claim ], [ 0, %compare ]
     %page = inttoptr i64 %which to ptr
-    call preserve_mostcc void @new_page(ptr %st, ptr %page, ptr %host, ptr %slot)
+    call preserve_mostcc void @new_page(ptr %st, ptr %page, ptr %host, ptr %slot, i64 %blank)
     %reports = get reports_code
     %silent = icmp eq i64 %reports, 0
     br i1 %silent, label %fill, label %report
@@ -278,10 +280,11 @@ go:
 }}
 """
 
-# The records of a page of code that nobody has decoded: copy it, and forget what was known.
+# The records of a page of code that nobody has decoded: copy it, and forget what was known, unless
+# the page is blank, with all of its records undecoded.
 NEW_PAGE = f"""
-define internal preserve_mostcc void @new_page(ptr %st, ptr %page, ptr %host, ptr %slot)
-noinline #0 {{
+define internal preserve_mostcc void @new_page(
+    ptr %st, ptr %page, ptr %host, ptr %slot, i64 %blank) noinline #0 {{
 entry:
     %snapshot = getelementptr i8, ptr %page, i64 {SNAPSHOT}
     br label %copy
@@ -293,10 +296,15 @@ copy:
     store i64 %v, ptr %to, align 8
     %j = add i64 %i, 8
     %more = icmp ult i64 %j, 4096
-    br i1 %more, label %copy, label %records
+    br i1 %more, label %copy, label %copied
+copied:
+    %is_blank = icmp ne i64 %blank, 0
+    br i1 %is_blank, label %ends, label %records
 records:
     %undecoded = ptrtoint ptr @undecoded to i64
     call preserve_mostcc void @fill(ptr %page, i64 {RECORDS_OF_CODE}, i64 %undecoded, i64 {RECORD})
+    br label %ends
+ends:
     %cross = ptrtoint ptr @cross to i64
     %beyond = getelementptr i8, ptr %page, i64 {RECORDS_OF_CODE}
     call preserve_mostcc void @fill(

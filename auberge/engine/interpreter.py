@@ -11,6 +11,7 @@ from auberge.engine import exits
 from auberge.engine.cache import Entry
 from auberge.engine.clock import Clock, InstructionClock
 from auberge.engine.exits import MMIO_READ, MMIO_WRITE, Exit, MmioRead, MmioWrite
+from auberge.engine.pool import Pool
 from auberge.engine.records import LAST, PAGE_OF_RECORDS, SLOT
 from auberge.engine.state import HartState, Layout
 from auberge.engine.waiting import idle
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _new = tuple.__new__
 
-POOL = 800  # pages of decoded code that a hart keeps (31 MiB)
+POOL = 1440  # pages of decoded code that a hart keeps (38 MiB, if half of each was executed)
 
 
 class Library:
@@ -54,13 +55,12 @@ class Interpreter:
         hart.attach(ram)
         for name, address in library.addresses.items():
             hart[name] = address
-        # Two more pages than the pool, for instructions that execute beside it: the scratch page
-        # for those that lie across two pages, the debug page for those whose record is taken.
-        self._pool = mmap.mmap(-1, (POOL + 3) * PAGE_OF_RECORDS, PRIVATE)
-        self._pin = ctypes.c_char.from_buffer(self._pool)
+        # Beside the pool, for instructions that execute elsewhere: the scratch page for those that
+        # lie across two pages, the debug page for those whose record is taken.
+        self._beside = mmap.mmap(-1, 3 * PAGE_OF_RECORDS, PRIVATE)
+        self._pin = ctypes.c_char.from_buffer(self._beside)
         start = -(-ctypes.addressof(self._pin) // PAGE_OF_RECORDS) * PAGE_OF_RECORDS
-        self.scratch, self.pool = start, start + 2 * PAGE_OF_RECORDS
-        beside = start + PAGE_OF_RECORDS
+        self.scratch, beside = start, start + PAGE_OF_RECORDS
         self._slots = mmap.mmap(-1, max(PAGE, ram.size // PAGE * 8), PRIVATE)
         self._slots_pin = ctypes.c_char.from_buffer(self._slots)
         hart["code_pages"] = ctypes.addressof(self._slots_pin)
@@ -71,8 +71,9 @@ class Interpreter:
         last.value = first.value
         hart["debug_page"] = beside
         library.publish(hart.address)
-        self._pool_end = self.pool + POOL * PAGE_OF_RECORDS
-        hart["pool_next"], hart["pool_end"] = self.pool, self._pool_end
+        self.pool = Pool(POOL, library.undecoded)
+        hart["pool_is_blank"] = self.pool.is_blank
+        hart["pool_next"], hart["pool_end"] = self.pool.first()
         self._state = ctypes.c_void_p(hart.address)
         offset = hart.layout.offset
         self._words = hart.words
@@ -161,26 +162,26 @@ class Interpreter:
 
     def forget_code(self) -> None:
         """Drop every decoded page."""
-        self._drop(self.pool, self._pool_end)
-        self.hart["pool_next"], self.hart["pool_end"] = self.pool, self._pool_end
+        self._drop(self.pool.start, self.pool.end)
+        self.hart["pool_next"], self.hart["pool_end"] = self.pool.first()
 
     def _make_room(self) -> None:
-        """The pool is full: drop what was decoded first, an eighth of it; that comes next."""
-        hart = self.hart
-        start = hart["pool_end"] if hart["pool_end"] < self._pool_end else self.pool
-        end = min(start + max(1, POOL // 8) * PAGE_OF_RECORDS, self._pool_end)
-        self._drop(start, end)
-        hart["pool_next"], hart["pool_end"] = start, end
-        self.full += 1
+        """No page is free: drop what was decoded first, once there are as many as there may be."""
+        start, end, were_used = self.pool.next()
+        if were_used:
+            self._drop(start, end)
+        self.hart["pool_next"], self.hart["pool_end"] = start, end
 
     def _drop(self, start: int, end: int) -> None:
         """Drop the pages of records from one to another; nobody finds them from here on."""
         for page in range(start, end, PAGE_OF_RECORDS):
-            slot = ctypes.c_uint64.from_address(page + SLOT)
-            if slot.value:
-                ctypes.c_uint64.from_address(slot.value).value = slot.value = 0
+            slot = ctypes.c_uint64.from_address(page + SLOT).value
+            if slot:
+                ctypes.c_uint64.from_address(slot).value = 0
                 self._dropped(page)
+        self.pool.clear(start, end)
         self.hart.forget_translations()
+        self.full += 1
 
     def _dropped(self, page: int) -> None:
         """A page of records is gone."""

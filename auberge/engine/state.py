@@ -41,7 +41,7 @@ INTERNAL = (
     "stop", "posted_ssip", "request_sfence", "request_fence_i",
     "clock_kind", "clock_base",
     "ram_base", "ram_size", "ram_addend",
-    "code_pages", "pool_next", "pool_end", "generation",
+    "code_pages", "pool_next", "pool_end", "pool_is_blank", "generation",
     "clock_gettime", "memcmp",
     "local", "outcome", "scratch", "misses", "timespec_s", "timespec_ns", "host_fpu", "our_fpu",
     "breakpoints", "breakpoint_count", "debug_page", "watching",  # set while one debugs

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from hashlib import blake2b
+from _blake2 import blake2b  # as hashlib has it, but that brings 4 MiB of OpenSSL
 
 from auberge.engine import exits
 from auberge.engine.clock import Clock

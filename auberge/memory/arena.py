@@ -8,23 +8,22 @@ import os
 
 
 class Arena:
-    """`size` bytes for machine code, mapped twice: one view to write, another to execute."""
+    """`size` bytes for machine code: mapped to execute, written as a file that has no name."""
 
     def __init__(self, size: int) -> None:
         self.size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-        fd = os.memfd_create("auberge-code", os.MFD_CLOEXEC)
-        try:
-            os.ftruncate(fd, self.size)
-            self._write = mmap.mmap(
-                fd, self.size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE
-            )
-            self._execute = mmap.mmap(
-                fd, self.size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_EXEC
-            )
-        finally:
-            os.close(fd)
+        self._file = -1
+        self._file = os.memfd_create("auberge-code", os.MFD_CLOEXEC)
+        os.ftruncate(self._file, self.size)
+        self._execute = mmap.mmap(
+            self._file, self.size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_EXEC
+        )
         self.used = 0
         self.address = _address_of(self._execute)
+
+    def __del__(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
 
     def add(self, code: bytes, align: int = mmap.PAGESIZE) -> int:
         """Copy code in, to the start of a page or so; gives its address.
@@ -34,7 +33,7 @@ class Arena:
         at = -(-self.used // align) * align
         if at + len(code) > self.size:
             raise MemoryError(f"{len(code)} bytes of code do not fit an arena of {self.size}")
-        self._write[at : at + len(code)] = code
+        os.pwrite(self._file, code, at)
         self.used = at + len(code)
         return self.address + at
 
