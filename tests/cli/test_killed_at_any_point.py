@@ -68,7 +68,7 @@ KEEP = """
     tempfile.mkstemp = dying(tempfile.mkstemp)
     cache.open = dying(lambda *arguments: Dying(open(*arguments)))
     os.rename = dying(os.rename)
-    cache._keep(path, data)
+    cache.keep(path, data)
     assert steps == step, steps
     os.kill(os.getpid(), signal.SIGKILL)
 """
