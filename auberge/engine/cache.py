@@ -137,7 +137,7 @@ def _build(path: str, key: str) -> Entry:
     import subprocess  # not on the way of those who find an entry
 
     done = subprocess.run(
-        [sys.executable, "-m", "auberge.engine.compiler"],
+        [sys.executable, "-P", "-m", "auberge.engine.compiler"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,

@@ -94,6 +94,8 @@ class Regions:
     better by a sixth where programs only compute; what stays hot is compiled so.
     """
 
+    takes_in_calls = True  # those of good code
+
     def __init__(self, host: Host) -> None:
         llvm.initialize_all_targets()
         llvm.initialize_all_asmprinters()
@@ -119,7 +121,9 @@ class Regions:
 
         None if there is none.
         """
-        shape = self.explorer.shape(page, entry, others, limit, calls=level == WELL)
+        shape = self.explorer.shape(
+            page, entry, others, limit, calls=self.takes_in_calls and level == WELL
+        )
         if not shape.steps:
             return None
         text = Region(self.context, self.explorer, shape, entry, "region").text
@@ -280,7 +284,7 @@ def finish(regions: Regions, fd: int) -> None:
         return  # another finishes, or the cache is gone
     kept = RegionFile(path, create=False)
     for digest, entry, others in orders:
-        if time.monotonic() > until:
+        if time.monotonic() > until or not kept.keeps:
             return
         if not kept.level(digest, entry):
             made = regions.compile(pages[digest], entry, others, QUICK)

@@ -27,7 +27,7 @@ from auberge.refusal import Refusal
 COUNT = IMMEDIATE  # where in its record a region counts
 EXPLAINER = "auberge.engine.explainer"
 LOOKS = 4096  # at where the guest is, during a run
-SHORTEST, LONGEST = 128, 1 << 15  # instructions between two looks
+SHORTEST, LONGEST = 192, 1 << 15  # instructions between two looks
 
 
 def note_name(digest: bytes, entry: int) -> str:
@@ -147,7 +147,7 @@ class Counting:
         self._library = Library(cache.load())
         self.isa_string = self._library.entry.isa_string
         self._pace = min(max(instructions // LOOKS, SHORTEST), LONGEST)
-        self._workshop = Workshop(("-m", EXPLAINER, folder))
+        self._workshop = Workshop(("-P", "-m", EXPLAINER, folder))
         self._translations = Translations(self._workshop, None, waits=True)
         self.engines: list[CountingTranslator] = []
 
@@ -195,7 +195,7 @@ class Counting:
             with open(os.path.join(self.folder, note_name(*order)), "rb") as note:
                 notes.append(marshal.load(note))
         done = subprocess.run(
-            [sys.executable, "-m", EXPLAINER],
+            [sys.executable, "-P", "-m", EXPLAINER],
             input=marshal.dumps([(text, level) for _, _, text, level in notes]),
             capture_output=True,
             check=False,

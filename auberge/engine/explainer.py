@@ -33,6 +33,8 @@ ENTRY = "\n".join([
 class Counting(Regions):
     """Compiles regions that count each time they are entered, in the record they begin with."""
 
+    takes_in_calls = False  # each function is entered by itself, to be counted
+
     def __init__(self, host: Host, folder: str) -> None:
         super().__init__(host)
         self.folder = folder

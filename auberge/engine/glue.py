@@ -134,7 +134,12 @@ handler @rest {{
     %kind = get clock_kind
     %counts = icmp eq i64 %kind, {INSTRUCTIONS}
     %exact = or i1 %none, %counts
-    br i1 %exact, label %slow, label %next
+    %answered = get answered
+    %passed = get passed
+    %pending = or i64 %answered, %passed
+    %resumes = icmp ne i64 %pending, 0    ; this very instruction comes first
+    %once = or i1 %exact, %resumes
+    br i1 %once, label %slow, label %next
 slow:
     jump @once
 next:

@@ -30,6 +30,7 @@ class Heat:
         counts = self.samples[level]
         if len(counts) > MOST_PLACES:
             counts.clear()
+            self._hot[level].clear()
         if len(self.pages) > MOST_PAGES:
             self.pages.clear()
         counts[order] = n = counts.get(order, 0) + samples

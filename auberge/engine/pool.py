@@ -34,9 +34,11 @@ class Pool:
     """
 
     def __init__(self, pages: int, undecoded: int) -> None:
-        self._blank, self._mappings = -1, pages * RECORDS_OF_CODE // PAGE
-        self.is_blank = _take(self._mappings)
+        self._blank, self._mappings = -1, 0
+        wanted = pages * (RECORDS_OF_CODE // PAGE + 1)  # what is between them is one too
+        self.is_blank = _take(wanted)
         if self.is_blank:
+            self._mappings = wanted
             self._blank = os.memfd_create("auberge-records", os.MFD_CLOEXEC)
             os.pwrite(self._blank, struct.pack("<QQ", undecoded, 0) * (PAGE // RECORD), 0)
         else:
@@ -57,9 +59,9 @@ class Pool:
         self._madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
     def __del__(self) -> None:
+        _take(-self._mappings)
         if self._blank >= 0:
             os.close(self._blank)
-            _take(-self._mappings)
 
     def first(self) -> tuple[int, int]:
         """Begin anew: from where to where pages may be taken."""

@@ -8,6 +8,7 @@ replaced as a whole by another with what of it is worth keeping; who reads the o
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -127,7 +128,6 @@ class RegionFile:
             self.index.setdefault(record.digest, {})[record.kept.entry] = record.kept
             self._present[record.digest, record.kept.entry] = record.kept.level
             self._end = base + record.end
-        self.is_damaged |= self._end != size
 
     def _read(self, at: int, size: int) -> bytes:
         try:
@@ -181,18 +181,25 @@ class RegionFile:
             try:
                 self._scan()
                 size = os.fstat(self._file).st_size
+                self.is_damaged |= self._end != size  # nobody else is writing now
                 self.used.add((digest, entry))
                 if self.is_damaged or size + len(record) > LIMIT:
                     self._replace(record)
                 elif self.level(digest, entry) < level:
-                    os.write(self._file, record)
+                    if os.write(self._file, record) != len(record):
+                        raise OSError(errno.ENOSPC, "half a record")  # for the next process
                     self._end += len(record)
                     self._present[digest, entry] = level
                     self._tidy()
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
         except OSError:
-            return
+            self._keeps = False  # a full disk stays full, and our caller has a guest that waits
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it takes regions."""
+        return self._file >= 0 and self._keeps
 
     def _tidy(self) -> None:
         """Once, for those who compile: nobody else adds to the folder."""
@@ -220,6 +227,7 @@ class RegionFile:
             moves += 1
             if not self._follow():
                 break
+        fcntl.flock(self._file, fcntl.LOCK_UN)
         self._keeps = False
         return False
 

@@ -49,11 +49,14 @@ class Translations:
 
     def collect(self) -> None:
         """Take over what the workshop has done, and what other processes have."""
+        for order in self.workshop.take_dropped():
+            self.asked.pop(order, None)
         for digest, region in self.workshop.done(self.waits):
             if not region.code:
                 self.heat.note_neighbours(digest, region)
                 continue
-            self.add(digest, region)
+            if region.level >= self.asked.get(Order(digest, region.entry), 0):
+                self.add(digest, region)  # else another process has made a better one since
             if self.file is not None:
                 self.file.keep(digest, region)
         if self.file is not None and time.monotonic() - self._looked > PAUSE:
@@ -64,6 +67,8 @@ class Translations:
 
     def of(self, digest: bytes) -> dict[int, int]:
         """The regions of a page: entry and address of each; also those that the file has."""
+        if len(self._met) > MOST_ASKED:
+            self._met.clear()
         self._met.add(digest)
         if self.file is not None and digest in self.file.index:
             for region in self.file.regions(digest):
@@ -89,6 +94,8 @@ class Translations:
         """Where the arena has it now; None, if it is full and another must wait, or cannot be."""
         try:
             return self.arena.add(code, ALIGN)
+        except OSError:
+            return None
         except MemoryError:
             if time.monotonic() - self.began < self.rest:
                 return None
@@ -111,7 +118,7 @@ class Translations:
 
     def left(self) -> Left | None:
         """What is hot and was not compiled, now that we end; the hottest first."""
-        if self.file is None:
+        if self.file is None or not self.file.keeps:
             return None
         with self.lock:
             self.collect()
@@ -121,9 +128,8 @@ class Translations:
             tasks = [
                 (o.digest, o.entry, self.entries(o.digest)) for o in places if o.digest in pages
             ]
-        if not tasks:
-            return None
-        return Left(self.file.path, {digest: pages[digest] for digest, _, _ in tasks}, tasks)
+            used = {digest: pages[digest] for digest, _, _ in tasks}
+        return Left(os.path.abspath(self.file.path), used, tasks) if tasks else None
 
     def entries(self, digest: bytes) -> list[int]:
         """Where regions of a page begin."""
@@ -145,7 +151,8 @@ class Translations:
 
     def wants(self, order: Order, level: int) -> bool:
         """Whether samples of a place matter: nobody has asked for code of that level there."""
-        return self.asked.get(order, 0) < level
+        possible = len(self.asked) < MOST_ASKED and not self.workshop.is_given_up
+        return possible and self.asked.get(order, 0) < level
 
     def statistics(self) -> dict[str, int]:
         """What was counted for all harts together."""

@@ -72,9 +72,7 @@ class Translator(Interpreter):
     def _meet(self, page: int) -> None:
         """A page of records has begun: note what code it is of, install what is known of that."""
         digest = digest_of(ctypes.string_at(page + SNAPSHOT, PAGE))
-        old = self._digests.get(page)
-        if old is not None:
-            self._pages[old].discard(page)
+        self._dropped(page)
         self._digests[page] = digest
         self._pages.setdefault(digest, set()).add(page)
         works = self.translations
@@ -92,7 +90,10 @@ class Translator(Interpreter):
     def _dropped(self, page: int) -> None:
         digest = self._digests.pop(page, None)
         if digest is not None:
-            self._pages[digest].discard(page)
+            pages = self._pages[digest]
+            pages.discard(page)
+            if not pages:
+                del self._pages[digest]
 
     def _begin_anew(self) -> None:
         """Let go of regions that were dropped: no record leads to one from here on."""

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 SIZE = 4  # bytes of a message's length
 LARGEST = 1 << 20  # bytes of a message
 AT_ONCE = 2  # requests that it has at a time: more would not be done sooner
-COMMAND = ("-m", "auberge.engine.compiler", "regions")  # for Python
+# For Python; nothing is imported from the folder that the user stands in.
+COMMAND = ("-P", "-m", "auberge.engine.compiler", "regions")
 PATIENCE = 30.0  # seconds for one region, before the process is given up
 STARTS = 5  # how often it is begun anew, before nobody asks any more
 QUICK, WELL = 1, 2  # levels: compiled soon, or into better code
@@ -68,7 +69,9 @@ class Workshop:
     def __init__(self, command: tuple[str, ...] = COMMAND, patience: float = PATIENCE) -> None:
         self.command, self.patience = command, patience
         self.left: Callable[[], Left | None] = nothing_left
-        self._left = -1
+        self._will = -1  # the file that what is left goes into
+        self._owner = 0  # who has begun the process: a forked child has its pipes too
+        self._dropped: list[Order] = []
         self.process: subprocess.Popen[bytes] | None = None
         self.open: list[tuple[Order, int]] = []
         self.since = 0.0
@@ -79,11 +82,23 @@ class Workshop:
     @property
     def is_free(self) -> bool:
         """Whether another order may be placed now."""
-        return len(self.open) < AT_ONCE and self.starts <= STARTS
+        return len(self.open) < AT_ONCE and not self.is_given_up
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it has failed so often that nobody asks any more."""
+        return self.starts > STARTS
+
+    def take_dropped(self) -> list[Order]:
+        """Those that were placed in vain, and may be placed again."""
+        dropped, self._dropped = self._dropped, []
+        return dropped
 
     def order(self, order: Order, others: Collection[int], page: bytes, level: int = QUICK) -> None:
         """Ask for a region, which is to end where one of the `others` of its page begins."""
+        self._disown()
         if self.process is None and not self._begin():
+            self._dropped.append(order)
             return
         assert self.process is not None and self.process.stdin is not None
         body = marshal.dumps((order.entry, list(others), page, level))
@@ -103,19 +118,24 @@ class Workshop:
         if self.starts > STARTS:
             return False
         try:
-            if self._left < 0:
-                self._left = os.memfd_create("auberge-left", os.MFD_CLOEXEC)
+            if self._will < 0:
+                self._will = os.memfd_create("auberge-left", os.MFD_CLOEXEC)
             self.process = subprocess.Popen(
-                [sys.executable, *self.command, str(self._left)],
-                pass_fds=(self._left,),
+                [sys.executable, *self.command, str(self._will)],
+                pass_fds=(self._will,),
+                cwd="/",  # it may outlive us, and keeps no mount busy
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path))),
+                },
                 start_new_session=True,
             )
         except OSError:
             return False
+        self._owner = os.getpid()
         atexit.register(self.end)
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
@@ -124,6 +144,7 @@ class Workshop:
 
     def done(self, wait: bool = False) -> list[Made]:
         """What has been compiled since."""
+        self._disown()
         ready: list[Made] = []
         while self.open and self.process is not None:
             if not self._receive(wait):
@@ -137,9 +158,11 @@ class Workshop:
                     break
                 try:
                     code, count, neighbours = marshal.loads(self._in[SIZE : SIZE + size])
-                    if not isinstance(code, bytes) or not isinstance(count, int):
+                    if type(code) is not bytes or type(count) is not int or not 0 <= count < PAGE:
                         raise TypeError
-                    neighbours = tuple(n for n in neighbours if 0 <= n < PAGE)
+                    neighbours = tuple(
+                        n for n in neighbours if type(n) is int and n in range(0, PAGE, 2)
+                    )
                 except (ValueError, EOFError, TypeError):
                     self._give_up()
                     return ready
@@ -184,25 +207,39 @@ class Workshop:
         if self.open:
             self.lost += 1
             self._done_one()
+        self._dropped += [order for order, _ in self.open[1:]]
         self.open.clear()
         self.close()
 
     def end(self) -> None:
         """At the end of ours: leave it what is left to be done, or end it too."""
+        self._disown()
         left = self.left() if self.process is not None else None
-        if left is None or self.process is None:
+        process = self.process
+        if left is None or process is None:
             self.close()
             return
-        with open(self._left, "wb", closefd=False) as file:
+        self.process, self.starts = None, STARTS + 1  # nobody asks any more
+        self.open.clear()
+        with suppress(OSError), open(self._will, "wb", closefd=False) as file:
             marshal.dump(tuple(left), file)
-        for stream in (self.process.stdin, self.process.stdout):
+        for stream in (process.stdin, process.stdout):
             if stream is not None:
                 with suppress(OSError):
                     stream.close()
-        self.process.returncode = 0  # it goes on without us: nothing to warn of
+        process.returncode = 0  # it goes on without us: nothing to warn of
+
+    def _disown(self) -> None:
+        """In a forked child: the process is our parent's, and so is what it answers."""
+        if self.process is not None and self._owner != os.getpid():
+            atexit.unregister(self.end)
+            self.process.returncode = 0
+            self.process, self._will, self._in = None, -1, b""
+            self.open.clear()
 
     def close(self) -> None:
         """End the process."""
+        self._disown()
         process, self.process = self.process, None
         if process is None:
             return

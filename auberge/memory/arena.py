@@ -33,7 +33,8 @@ class Arena:
         at = -(-self.used // align) * align
         if at + len(code) > self.size:
             raise MemoryError(f"{len(code)} bytes of code do not fit an arena of {self.size}")
-        os.pwrite(self._file, code, at)
+        if os.pwrite(self._file, code, at) != len(code):
+            raise MemoryError(f"the host has no room for {len(code)} bytes of code")
         self.used = at + len(code)
         return self.address + at
 
