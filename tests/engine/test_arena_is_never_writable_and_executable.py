@@ -48,7 +48,7 @@ def test_nothing_is_writable_and_executable() -> None:
 def test_generated_code_is_in_a_mapping_that_is_not_writable() -> None:
     choose("interpreter")
     ours = [m for m in mappings() if "auberge-code" in m.name]
-    assert {m.permissions for m in ours} == {"rw-s", "r-xs"}
+    assert {m.permissions for m in ours} == {"r-xs"}
 
 
 def test_ram_and_decoded_code_are_not_executable() -> None:

@@ -41,6 +41,6 @@ def test_nothing_is_both(tmp_path: object) -> None:
     looks = [mappings(text) for text in shown.stdout.split("===")]
     assert len(looks) > 1
     seen = {each.permissions for look in looks for each in look if "auberge-code" in each.name}
-    assert seen == {"rw-s", "r-xs"}
+    assert seen == {"r-xs"}
     both = [each for look in looks for each in look if {"w", "x"} <= set(each.permissions)]
     assert both == []
