@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+from collections.abc import Callable
 
 
 class Arena:
@@ -21,9 +22,9 @@ class Arena:
         self.used = 0
         self.address = _address_of(self._execute)
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
         if self._file >= 0:
-            os.close(self._file)
+            close(self._file)  # handed in: at the end of Python, modules may be gone
 
     def add(self, code: bytes, align: int = mmap.PAGESIZE) -> int:
         """Copy code in, to the start of a page or so; gives its address.

@@ -1,13 +1,15 @@
-"""An engine for tests: the translator, with regions at random entries of each page it meets.
+"""Engines for tests: the translator, with regions in each page it meets, hot or not.
 
-They are compiled in this process while the guest waits, small ones and large ones, so that any
-instruction of a test may be the first of a region, in its middle, or behind it.
+They are compiled in this process while the guest waits. `regions` has them at random entries, small
+ones and large ones, so that any instruction of a test may be the first of a region, in its middle,
+or behind it; `alone` has one for each of a page's first instructions, and nothing else in it.
 """
 
 from __future__ import annotations
 
 import ctypes
 import random
+from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
@@ -26,9 +28,10 @@ from auberge.memory.ram import PAGE, Ram
 if TYPE_CHECKING:
     from auberge.engine.compiler import Regions
 
-NAME = "regions"
+NAME, ALONE = "regions", "alone"
 MOST = 12  # regions of a page
 LIMITS = (1, 2, 5, 12, 40, 128)
+FIRST = range(0, 12, 4)  # entries of a page that tests of single instructions execute
 
 
 @lru_cache(maxsize=1)
@@ -50,21 +53,34 @@ class Everywhere(Translator):
 
     def _meet(self, page: int) -> None:
         super()._meet(page)
-        code = ctypes.string_at(page + SNAPSHOT, PAGE)
-        r = random.Random(code)
-        used = [at for at in range(0, PAGE, 2) if code[at : at + 2] != bytes(2)]
-        for entry in r.sample(used, min(MOST, len(used))):
-            region = compiled(code, entry, r.choice(LIMITS), r.choice((QUICK, WELL)))
+        for region in self.regions(ctypes.string_at(page + SNAPSHOT, PAGE)):
             if region is not None:
                 digest = self._digests[page]
                 self.translations.add(digest, region)
-                self._install(page, entry, self.translations.known[digest][entry])
+                self._install(page, region.entry, self.translations.known[digest][region.entry])
+
+    def regions(self, code: bytes) -> Iterator[Region | None]:
+        """Those of a page of code."""
+        r = random.Random(code)
+        used = [at for at in range(0, PAGE, 2) if code[at : at + 2] != bytes(2)]
+        for entry in r.sample(used, min(MOST, len(used))):
+            yield compiled(code, entry, r.choice(LIMITS), r.choice((QUICK, WELL)))
+
+
+class Alone(Everywhere):
+    """Such a translator of single instructions."""
+
+    def regions(self, code: bytes) -> Iterator[Region | None]:
+        for entry in FIRST:
+            # What else is in the page makes no difference to one instruction.
+            yield compiled(bytes(entry) + code[entry : entry + 4].ljust(PAGE - entry), entry, 1, QUICK)
 
 
 class Everywheres:
     """Makes such engines; each has translations of its own."""
 
-    name = NAME
+    def __init__(self, name: str, engine: type[Everywhere]) -> None:
+        self.name, self._engine = name, engine
 
     @cached_property
     def library(self) -> Library:
@@ -78,7 +94,8 @@ class Everywheres:
         return HartState(self.library.layout, self.library.entry.reset, hartid)
 
     def engine(self, hart: HartState, ram: Ram, clock: Clock) -> Everywhere:
-        return Everywhere(self.library, Translations(Workshop(), None), hart, ram, clock)
+        return self._engine(self.library, Translations(Workshop(), None), hart, ram, clock)
 
 
-choose.add(Everywheres())
+choose.add(Everywheres(NAME, Everywhere))
+choose.add(Everywheres(ALONE, Alone))
