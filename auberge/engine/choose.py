@@ -109,6 +109,7 @@ class _Translator(_Interpreter):
         file = RegionFile(os.path.join(cache.folder(), f"{REGIONS}-{cache.key()}"))
         self.translations = Translations(Workshop(), file)
         self.translations.workshop.left = self.translations.left
+        os.register_at_fork(after_in_child=self.translations.forked)
 
     def engine(self, hart: HartState, ram: Ram, clock: Clock) -> Engine:
         from auberge.engine.translator import Translator

@@ -9,31 +9,28 @@ from __future__ import annotations
 
 import fcntl
 import functools
-import io
 import marshal
 import os
-import signal
 import sys
 import time
 from collections.abc import Collection
 from contextlib import suppress
-from typing import NamedTuple
 
 import llvmlite.binding as llvm
-from elftools.elf.elffile import ELFFile
-from elftools.elf.relocation import RelocationSection
-from elftools.elf.sections import SymbolTableSection
 
 from auberge.engine import cache
+from auberge.engine.deadline import Deadline
 from auberge.engine.describe import layout_of, reset_of, steady
 from auberge.engine.explore import LIMIT, Explorer, Shape
 from auberge.engine.host import Host
 from auberge.engine.llvm_text import METADATA
 from auberge.engine.lowering import Context
 from auberge.engine.module import INTRINSICS, module
+from auberge.engine.object_code import Code, machine_code
 from auberge.engine.region import Region
-from auberge.engine.region_file import Region as Compiled
 from auberge.engine.region_file import RegionFile
+from auberge.engine.region_record import Region as Compiled
+from auberge.engine.region_record import digest_of
 from auberge.engine.workshop import QUICK, SIZE, WELL
 from auberge.isa.riscv.rv64 import rv64
 
@@ -42,23 +39,6 @@ NICE, NICEST = 5, 19  # guests go first
 LONGEST = 20  # seconds for what a guest has left to be compiled
 TOO_LONG = 60  # seconds for one region; whoever asked has given it up, or ended
 EXPORTS = ("run", "prepare", "publish", "take_trap", "undecoded")
-WRITABLE, ALLOCATED = 1, 2  # sh_flags of ELF sections
-PC32, ADR_PREL_PG_HI21, ADD_ABS_LO12_NC = 2, 275, 277
-LDST32_ABS_LO12_NC, LDST64_ABS_LO12_NC, LDST128_ABS_LO12_NC = 285, 286, 299
-# The relocations that code may need; and by how much what is filled in is shifted.
-RELOCATIONS = {
-    ("EM_X86_64", PC32): 0,
-    ("EM_AARCH64", ADR_PREL_PG_HI21): 0, ("EM_AARCH64", ADD_ABS_LO12_NC): 0,
-    ("EM_AARCH64", LDST32_ABS_LO12_NC): 2, ("EM_AARCH64", LDST64_ABS_LO12_NC): 3,
-    ("EM_AARCH64", LDST128_ABS_LO12_NC): 4,
-}  # fmt: skip
-
-
-class Code(NamedTuple):
-    """Machine code for the start of any page, and where in it its functions begin."""
-
-    text: bytes
-    symbols: dict[str, int]
 
 
 def compile_text(text: str, host: Host, level: int = 2) -> Code:
@@ -83,7 +63,7 @@ def compile_text(text: str, host: Host, level: int = 2) -> Code:
     passes.add_instruction_combine_pass()
     passes.add_simplify_cfg_pass()
     passes.run(parsed, builder)
-    return _text_of(machine.emit_object(parsed))
+    return machine_code(machine.emit_object(parsed))
 
 
 class Regions:
@@ -156,7 +136,7 @@ class Regions:
 
     def emit(self, module: llvm.ModuleRef, level: int = WELL) -> bytes:
         """Machine code of a region's module."""
-        code = _text_of(self.generator(level).emit_object(module))
+        code = machine_code(self.generator(level).emit_object(module))
         if code.symbols["region"] != 0:
             raise RuntimeError("the code of a region does not begin with it")
         return code.text
@@ -170,64 +150,6 @@ def _set_options() -> None:
     """
     for option in ("-optimize-regalloc", "-regalloc=greedy", "-disable-lsr"):
         llvm.set_option("regions", option)
-
-
-def _text_of(obj: bytes) -> Code:
-    elf = ELFFile(io.BytesIO(obj))
-    text = elf.get_section_by_name(".text")
-    index = elf.get_section_index(".text")
-    if text is None or index is None:
-        raise RuntimeError("LLVM gave no code")
-    code, starts = bytearray(text.data()), {index: 0}
-    for number, section in enumerate(elf.iter_sections()):
-        flags, size, name = section["sh_flags"], section["sh_size"], section.name
-        if not flags & ALLOCATED or not size or name in (".text", ".eh_frame"):
-            continue
-        if flags & WRITABLE or not name.startswith(".rodata"):
-            raise RuntimeError(f"the code needs data of its own, in {name} ({size} bytes)")
-        code += bytes(-len(code) % section["sh_addralign"])  # constants, behind the code
-        starts[number] = len(code)
-        code += section.data()
-    for section in elf.iter_sections():
-        if isinstance(section, RelocationSection) and section.name == ".rela.text":
-            _link(code, elf, starts, section)
-    symbols: dict[str, int] = {}
-    table = elf.get_section_by_name(".symtab")
-    if isinstance(table, SymbolTableSection):
-        for symbol in table.iter_symbols():
-            if symbol["st_shndx"] == index and symbol.name:
-                symbols[symbol.name] = symbol["st_value"]
-    return Code(bytes(code), symbols)
-
-
-def _link(
-    code: bytearray, elf: ELFFile, starts: dict[int, int], relocations: RelocationSection
-) -> None:
-    """Fill in addresses of the code's own that LLVM left open; they hold at the start of any page.
-
-    x86-64 ("System V ABI, AMD64 Supplement", 4.4): the distance to a constant. AArch64 ("ELF for
-    the Arm 64-bit Architecture", 5.7.6): an address is put together from its page, as a distance,
-    and the offset in it. Raises RuntimeError for anything else.
-    """
-    symbols = elf.get_section(relocations["sh_link"])
-    assert isinstance(symbols, SymbolTableSection)
-    for relocation in relocations.iter_relocations():
-        symbol, kind = symbols.get_symbol(relocation["r_info_sym"]), relocation["r_info_type"]
-        machine, at = elf["e_machine"], relocation["r_offset"]
-        if symbol["st_shndx"] not in starts or (machine, kind) not in RELOCATIONS:
-            what = symbol.name or "a section"
-            raise RuntimeError(f"the code needs a linker: for {what}, a relocation of type {kind}")
-        start = starts[symbol["st_shndx"]]
-        target = start + symbol["st_value"] + relocation["r_addend"]
-        word = int.from_bytes(code[at : at + 4], "little")
-        if machine == "EM_X86_64":
-            word = target - at & 0xFFFF_FFFF
-        elif kind == ADR_PREL_PG_HI21:
-            pages = (target >> 12) - (at >> 12)
-            word |= (pages & 3) << 29 | (pages >> 2 & 0x7FFFF) << 5
-        else:
-            word |= ((target & 0xFFF) >> RELOCATIONS[machine, kind]) << 10
-        code[at : at + 4] = word.to_bytes(4, "little")
 
 
 def build() -> cache.Entry:
@@ -248,22 +170,26 @@ def be_nice(more: int) -> None:
         group.write(str(nice))
 
 
-def serve(regions: Regions) -> None:
-    """Compile the regions that are asked for on standard input, one after another."""
+def serve(regions: Regions, deadline: Deadline) -> None:
+    """Compile the regions that are asked for on standard input, one after another.
+
+    An answer begins with what it is the answer to.
+    """
     be_nice(NICE)
     read, write = sys.stdin.buffer, os.fdopen(sys.stdout.fileno(), "wb", 0, closefd=False)
     while len(size := read.read(SIZE)) == SIZE:
-        signal.alarm(TOO_LONG)
+        deadline.set(TOO_LONG)
         entry, others, page, level = marshal.loads(read.read(int.from_bytes(size, "little")))
-        body = marshal.dumps(regions.compile(page, entry, others, level) or (b"", 0, []))
+        made = regions.compile(page, entry, others, level) or (b"", 0, [])
+        body = marshal.dumps((digest_of(page), entry, level, *made))
         try:
             write.write(len(body).to_bytes(SIZE, "little") + body)
         except BrokenPipeError:  # our customer has ended
             break
-        signal.alarm(0)
+        deadline.set(0)
 
 
-def finish(regions: Regions, fd: int) -> None:
+def finish(regions: Regions, fd: int, deadline: Deadline) -> None:
     """Compile what a guest has left when it ended, for its next start; one process at a time.
 
     It is given LONGEST seconds of what the host has to spare.
@@ -275,7 +201,7 @@ def finish(regions: Regions, fd: int) -> None:
         return
     path, pages, orders = marshal.loads(data)
     be_nice(NICEST - NICE)
-    signal.alarm(2 * LONGEST)
+    deadline.set(2 * LONGEST)
     until = time.monotonic() + LONGEST
     try:
         folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -296,9 +222,9 @@ def finish(regions: Regions, fd: int) -> None:
 def main() -> int:
     """Write the entry to standard output; or, called with `regions` and a file, compile those."""
     if sys.argv[1:2] == ["regions"]:
-        regions = Regions(Host.ours())
-        serve(regions)
-        finish(regions, int(sys.argv[2]))
+        regions, deadline = Regions(Host.ours()), Deadline()
+        serve(regions, deadline)
+        finish(regions, int(sys.argv[2]), deadline)
         return 0
     sys.stdout.buffer.write(cache.pack(build(), cache.key()))
     return 0

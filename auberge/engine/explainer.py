@@ -11,13 +11,14 @@ from __future__ import annotations
 import marshal
 import os
 import sys
-from hashlib import blake2b
 
 from auberge.engine.compiler import Regions, serve
 from auberge.engine.counting import COUNT, note_name
+from auberge.engine.deadline import Deadline
 from auberge.engine.explore import Shape
 from auberge.engine.host import Host
 from auberge.engine.llvm_text import PARAMS, tail_call
+from auberge.engine.region_record import digest_of
 
 ENTRY = "\n".join([
     f"define preserve_nonecc void @region({PARAMS}) #0 {{",
@@ -40,8 +41,7 @@ class Counting(Regions):
         self.folder = folder
 
     def code_of(self, page: bytes, entry: int, shape: Shape, text: str, level: int) -> bytes:
-        digest = blake2b(page, digest_size=16).digest()
-        with open(os.path.join(self.folder, note_name(digest, entry)), "wb") as note:
+        with open(os.path.join(self.folder, note_name(digest_of(page), entry)), "wb") as note:
             marshal.dump((page, sorted(shape.steps), text, level), note)
         body = text.replace("@region(", "@body(").replace("define ", "define internal ", 1)
         return self.emit(self.optimized(ENTRY + body, "body"), level)
@@ -74,7 +74,7 @@ def without_directives(text: str) -> str:
 def main() -> int:
     """Compile for a folder, or explain."""
     if sys.argv[1:]:
-        serve(Counting(Host.ours(), sys.argv[1]))
+        serve(Counting(Host.ours(), sys.argv[1]), Deadline())
         return 0
     regions = Regions(Host.ours())
     asked: list[tuple[str, int]] = marshal.loads(sys.stdin.buffer.read())

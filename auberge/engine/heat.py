@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from auberge.engine.region_file import Region
+from itertools import islice
+
+from auberge.engine.region_record import Region
 from auberge.engine.workshop import QUICK, WELL, Order
 from auberge.memory.ram import PAGE
 
@@ -52,6 +54,22 @@ class Heat:
         if region.neighbours and len(self.near) < MOST_PLACES:
             inside = {n for n in region.neighbours if 0 <= n < PAGE and not n & 1}
             self.near.setdefault(digest, set()).update(inside)
+
+    def some_near(self, most: int) -> list[tuple[bytes, set[int]]]:
+        """Some pages with entries behind regions, of about `most` entries; another time, others.
+
+        Who notes that one was executed takes it out of its set.
+        """
+        found: list[tuple[bytes, set[int]]] = []
+        for digest in list(islice(self.near, most)):
+            if most <= 0:
+                break
+            entries = self.near.pop(digest)
+            if entries:
+                self.near[digest] = entries  # the last now
+                found.append((digest, entries))
+                most -= len(entries)
+        return found
 
     def forget_neighbours(self) -> None:
         """Their regions are gone."""

@@ -13,15 +13,21 @@ import mmap
 import os
 import struct
 import threading
+from contextlib import suppress
 
 from auberge.engine.records import PAGE_OF_RECORDS, RECORD, RECORDS_OF_CODE
 from auberge.memory.ram import PAGE, PRIVATE
+from auberge.refusal import Refusal
 
 PARTS = 8  # of the pool: one of them is taken, or dropped, at a time
 MAPPINGS = 40_000  # at most that all pools of a process have; Linux allows 65,530 (sysctl/vm)
 FEW = 512  # pages of a pool for which there are no mappings left; its user fills them in
 FIXED = 0x10  # MAP_FIXED of mmap(2)
 PROTECTION = mmap.PROT_READ | mmap.PROT_WRITE
+NO_ROOM = (
+    "the host: it gives no memory for decoded code; close other machines of this process, or raise "
+    "vm.max_map_count"
+)
 
 _lock = threading.Lock()
 _taken = 0  # mappings
@@ -39,7 +45,10 @@ class Pool:
         self.is_blank = _take(wanted)
         if self.is_blank:
             self._mappings = wanted
-            self._blank = os.memfd_create("auberge-records", os.MFD_CLOEXEC)
+            with suppress(OSError):  # too many open files: as without mappings
+                self._blank = os.memfd_create("auberge-records", os.MFD_CLOEXEC)
+            self.is_blank = self._blank >= 0
+        if self.is_blank:
             os.pwrite(self._blank, struct.pack("<QQ", undecoded, 0) * (PAGE // RECORD), 0)
         else:
             pages = min(pages, FEW)
@@ -69,28 +78,41 @@ class Pool:
         return self.next()[:2]
 
     def next(self) -> tuple[int, int, bool]:
-        """From where to where pages may be taken next, and whether they were taken before."""
+        """From where to where pages may be taken next, and whether they were taken before.
+
+        Where the host gives no more memory, the pool ends, from then on. Raises Refusal if there is
+        none at all.
+        """
         start = self._at if self._at < self.end else self.start
         self._at = end = min(start + self._part, self.end)
         if end <= self._mapped:
             return start, end, True
-        self._mapped = end
         if self.is_blank:
             for page in range(start, end, PAGE_OF_RECORDS):
-                for at in range(page, page + RECORDS_OF_CODE, PAGE):
-                    self._map(at)
+                if not self._map(page):
+                    self.end = self._at = self._mapped = page
+                    if page == self.start:
+                        raise Refusal(NO_ROOM)
+                    return (start, page, False) if start < page else self.next()
+        self._mapped = end
         return start, end, False
 
-    def _map(self, at: int) -> None:
+    def _map(self, page: int) -> bool:
+        """Have a page's records be undecoded; whether the host does that."""
         flags = mmap.MAP_PRIVATE | FIXED
-        if self._mmap(at, PAGE, PROTECTION, flags, self._blank, 0) != at:
-            raise OSError(ctypes.get_errno(), "no memory for decoded code")
+        return all(
+            self._mmap(at, PAGE, PROTECTION, flags, self._blank, 0) == at
+            for at in range(page, page + RECORDS_OF_CODE, PAGE)
+        )
 
     def clear(self, start: int, end: int) -> None:
-        """Have the pages from one to another as they were at first."""
+        """Have the pages from one to another as they were at first. Raises Refusal."""
         end = min(end, self._mapped)
-        if start < end and self._madvise(start, end - start, mmap.MADV_DONTNEED):
-            raise OSError(ctypes.get_errno(), "decoded code cannot be dropped")
+        if start >= end or not self._madvise(start, end - start, mmap.MADV_DONTNEED):
+            return
+        # Memory that is locked (mlockall(2)) is not given back: it is mapped anew.
+        if self.is_blank and not all(map(self._map, range(start, end, PAGE_OF_RECORDS))):
+            raise Refusal(NO_ROOM)
 
 
 def _take(mappings: int) -> bool:

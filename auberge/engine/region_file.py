@@ -1,9 +1,9 @@
 """Regions kept on disk: what was compiled once is there at the next start, without a compiler.
 
-One file for each key (`cache.key`), to which records are appended: the digest of a page of code,
-an entry in it, machine code, and a checksum over all that. A record whose checksum is wrong is
-ignored, and what follows a damaged one is not looked at. A file that is full, or damaged, is
-replaced as a whole by another with what of it is worth keeping; who reads the old one, goes on.
+One file for each key (`cache.key`), to which records (`region_record`) are appended. One whose
+checksum is wrong is ignored, and what follows a damaged one is not looked at. A file that is full,
+or damaged, is replaced as a whole by another with what of it is worth keeping; who reads the old
+one, goes on.
 """
 
 from __future__ import annotations
@@ -12,77 +12,31 @@ import errno
 import fcntl
 import os
 import stat
-import struct
 import time
-import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
 
 from auberge.engine.code_folder import tidy
+from auberge.engine.region_record import (
+    LARGEST,
+    Kept,
+    Region,
+    pack,
+    records,
+    unpack,
+    worth_keeping,
+)
 
-# magic, digest, entry, instructions, level, neighbours, size of the code, length, check
-HEADER = struct.Struct("<4s16sHHHHIII")
-NEIGHBOUR = "<%dH"
-MAGIC = b"rgn\n"
-LARGEST = 1 << 20  # bytes of a record
 LIMIT = 64 << 20  # bytes of a file; beyond it, it is replaced by one that is half as large at most
-ALIGN, PAGE = 8, 4096
 TRIES = 200  # milliseconds for another process to have written
 MOVES = 10  # files that took each other's place while we tried to lock one
-
-
-class Kept(NamedTuple):
-    """Where the file has a region, of so many guest instructions, compiled at a level."""
-
-    entry: int
-    instructions: int
-    level: int
-    neighbours: int
-    at: int
-    size: int
-    check: int
-
-
-class Region(NamedTuple):
-    """A region as the compiler made it: see `workshop.Made`."""
-
-    entry: int
-    instructions: int
-    code: bytes
-    level: int = 1
-    neighbours: tuple[int, ...] = ()
-
-
-class Record(NamedTuple):
-    """A record of a file: all of it is `data[start:end]`."""
-
-    digest: bytes
-    kept: Kept
-    start: int
-    end: int
-
-
-def records(data: bytes, base: int = 0) -> Iterator[Record]:
-    """The records of a file's bytes from `base` on, until one that is none; nothing is verified."""
-    start, end = 0, len(data)
-    while start + HEADER.size <= end:
-        magic, digest, *what, size, length, check = HEADER.unpack_from(data, start)
-        entry, count, level, neighbours = what
-        fits = HEADER.size + size + 2 * neighbours <= length <= LARGEST and start + length <= end
-        if magic != MAGIC or not fits or length % ALIGN or entry & 1 or max(entry, count) >= PAGE:
-            return
-        at = base + start + HEADER.size
-        yield Record(
-            digest, Kept(entry, count, level, neighbours, at, size, check), start, start + length
-        )
-        start += length
 
 
 class RegionFile:
     """The regions of one key, opened for reading and appending; works without a file as well.
 
-    With `create` false, nothing is made where there is no file.
+    With `create` false, nothing is made where there is no file. One that cannot be written is read.
+    Used after a fork it opens the file anew, since a lock would be parent's and child's at once.
 
     Other processes may append, or replace the file, at any time; whoever may write to it at all may
     also damage it: each use reads what is there now (a mapping would end us where the file has
@@ -96,20 +50,45 @@ class RegionFile:
         self.index: dict[bytes, dict[int, Kept]] = {}  # of what `regions` did not tell of yet
         self.used: set[tuple[bytes, int]] = set()  # by this process: told of, or compiled
         self.is_damaged = False
-        self._keeps, self._has_tidied = True, False
+        self._keeps, self._is_writable, self._has_tidied = True, False, False
         self._present: dict[tuple[bytes, int], int] = {}  # at which level
         self._end = 0  # of what was looked at
+        self._file, self._owner = -1, os.getpid()
         self._file = self._open()
         if self._file >= 0:
             with suppress(OSError):
                 os.utime(self._file)  # when it was used last
             self._scan()
 
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        if self._file >= 0:
+            close(self._file)  # handed in: at the end of Python, modules may be gone
+
+    def close(self) -> None:
+        """Keep nothing more, and find nothing more; what was told of stays."""
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
+
+    def _disown(self) -> None:
+        """In a forked child: what is open is our parent's too, and so would be its lock."""
+        if self._owner != os.getpid():
+            self._owner = os.getpid()
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = self._open()
+                self.look_again()
+
     def _open(self) -> int:
+        self._is_writable = True
         try:
             fd = os.open(self.path, self._flags, 0o600)
         except OSError:
-            return -1
+            self._is_writable = False
+            try:
+                fd = os.open(self.path, os.O_RDONLY | self._flags & ~(os.O_RDWR | os.O_CREAT))
+            except OSError:
+                return -1
         status = os.fstat(fd)
         if status.st_uid == os.geteuid() and not status.st_mode & 0o022:
             if stat.S_ISREG(status.st_mode):
@@ -145,6 +124,7 @@ class RegionFile:
 
     def news(self) -> list[bytes]:
         """The digests of pages that others have added regions of, since we looked."""
+        self._disown()
         before = self._end
         if self._file < 0 or os.fstat(self._file).st_size <= before:
             return []
@@ -157,23 +137,23 @@ class RegionFile:
 
     def regions(self, digest: bytes) -> list[Region]:
         """The regions that are kept of a page, verified."""
+        self._disown()
         found: list[Region] = []
         for kept in self.index.pop(digest, {}).values():
-            data = self._read(kept.at, kept.size + 2 * kept.neighbours)
-            if check(digest, kept.entry, kept.instructions, kept.level, data) == kept.check:
-                neighbours = struct.unpack_from(NEIGHBOUR % kept.neighbours, data, kept.size)
-                code = data[: kept.size]
-                found.append(Region(kept.entry, kept.instructions, code, kept.level, neighbours))
-                self.used.add((digest, kept.entry))
-            else:
+            region = unpack(digest, kept, self._read(kept.at, kept.length))
+            if region is None:
                 self.is_damaged = True
+            else:
+                found.append(region)
+                self.used.add((digest, kept.entry))
         return found
 
     def keep(self, digest: bytes, region: Region) -> None:
         """Append a region that nobody has at this level; one that cannot be is not."""
+        self._disown()
         entry, level = region.entry, region.level
         record = pack(digest, region)
-        if self._file < 0 or not self._keeps or len(record) > LARGEST:
+        if not self.keeps or len(record) > LARGEST:
             return
         try:
             if not self._lock():
@@ -199,7 +179,7 @@ class RegionFile:
     @property
     def keeps(self) -> bool:
         """Whether it takes regions."""
-        return self._file >= 0 and self._keeps
+        return self._file >= 0 and self._keeps and self._is_writable
 
     def _tidy(self) -> None:
         """Once, for those who compile: nobody else adds to the folder."""
@@ -268,27 +248,6 @@ class RegionFile:
         return True
 
 
-def worth_keeping(data: bytes, used: Collection[tuple[bytes, int]], room: int) -> bytes:
-    """Of a file's bytes: the records that were used, then the newest, verified, as many as fit."""
-    found = {(each.digest, each.kept.entry): each for each in records(data)}
-    chosen: list[Record] = []
-    newest = sorted(found.values(), key=lambda r: (_is(r, used), r.start), reverse=True)
-    for each in newest:
-        digest, kept = each.digest, each.kept
-        code = data[kept.at : kept.at + kept.size + 2 * kept.neighbours]
-        size = each.end - each.start
-        right = check(digest, kept.entry, kept.instructions, kept.level, code) == kept.check
-        if size <= room and right:
-            room -= size
-            chosen.append(each)
-    chosen.sort(key=lambda each: each.start)
-    return b"".join(data[each.start : each.end] for each in chosen)
-
-
-def _is(record: Record, used: Collection[tuple[bytes, int]]) -> bool:
-    return (record.digest, record.kept.entry) in used
-
-
 def count_regions(path: str) -> int:
     """How many a file holds; 0, if it is no file."""
     try:
@@ -302,18 +261,3 @@ def count_regions(path: str) -> int:
             return sum(1 for _ in records(file.read()))
     finally:
         os.close(fd)
-
-
-def check(digest: bytes, entry: int, instructions: int, level: int, data: bytes) -> int:
-    """The checksum of a record: `data` is the code, and the neighbours behind it."""
-    return zlib.crc32(data, zlib.crc32(digest + struct.pack("<HHH", entry, instructions, level)))
-
-
-def pack(digest: bytes, region: Region) -> bytes:
-    """A region as a record."""
-    entry, instructions, code, level, neighbours = region
-    data = code + struct.pack(NEIGHBOUR % len(neighbours), *neighbours)
-    length = -(-(HEADER.size + len(data)) // ALIGN) * ALIGN
-    sum_ = check(digest, entry, instructions, level, data)
-    what = entry, instructions, level, len(neighbours)
-    return (HEADER.pack(MAGIC, digest, *what, len(code), length, sum_) + data).ljust(length, b"\0")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import suppress
 
 from auberge.engine.heat import Heat
-from auberge.engine.region_file import Region, RegionFile
+from auberge.engine.region_file import RegionFile
+from auberge.engine.region_record import Region
 from auberge.engine.workshop import QUICK, WELL, Left, Order, Workshop
 from auberge.memory.arena import Arena
 from auberge.memory.ram import PAGE
@@ -115,6 +117,22 @@ class Translations:
         self.dropped += 1
         if self.file is not None:
             self.file.look_again()
+
+    def forked(self) -> None:
+        """In a forked child: share nothing that changes with our parent.
+
+        Its arena stays as it is for what our records still lead to, and it goes on to fill it.
+        """
+        self.lock = threading.Lock()  # another thread of our parent's may have held it
+        self.arena.used = self.arena.size  # if there is no other now: nothing of ours goes in
+        with suppress(OSError):
+            self._begin_anew()
+
+    def close(self) -> None:
+        """End the compiler's process, and close the file; what was translated stays."""
+        self.workshop.close()
+        if self.file is not None:
+            self.file.close()
 
     def left(self) -> Left | None:
         """What is hot and was not compiled, now that we end; the hottest first."""

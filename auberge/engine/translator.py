@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import ctypes
 import time
-from _blake2 import blake2b  # as hashlib has it, but that brings 4 MiB of OpenSSL
 
 from auberge.engine import exits
 from auberge.engine.clock import Clock
 from auberge.engine.exits import Exit
 from auberge.engine.interpreter import Interpreter, Library
 from auberge.engine.records import PAGE_OF_RECORDS, SNAPSHOT
+from auberge.engine.region_record import digest_of
 from auberge.engine.state import CAUSES, SAMPLES, HartState
 from auberge.engine.translations import PAUSE, Translations
 from auberge.engine.workshop import QUICK, WELL, Order
 from auberge.memory.ram import PAGE, Ram
 
+LOOKED_AT = 2048  # neighbours of regions in one look: half a millisecond, ten times a second
+
 # Instructions of a slice, where each sample is looked at. The shortest (`access.SCATTERED`) must be
 # longer than any way through a region (`explore.LIMIT`), or the region would wait for ever.
 SHORT = 192
-
-
-def digest_of(page: bytes) -> bytes:
-    """What a page of code is known by."""
-    return blake2b(page, digest_size=16).digest()
 
 
 class Translator(Interpreter):
@@ -128,9 +125,9 @@ class Translator(Interpreter):
                 works.heat.pages[digest] = ctypes.string_at(page + SNAPSHOT, PAGE)
 
     def _look_at_neighbours(self) -> None:
-        """Those that have been executed are hot."""
+        """Those that have been executed are hot. However old the guest is, it takes as long."""
         heat, undecoded = self.translations.heat, self.library.undecoded
-        for digest, entries in heat.near.items():
+        for digest, entries in heat.some_near(LOOKED_AT):
             for page in list(self._pages.get(digest, ()))[:1]:
                 for entry in list(entries):
                     if ctypes.c_uint64.from_address(page + 8 * entry).value != undecoded:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from auberge.engine.region_file import PAGE, Region
+from auberge.engine.region_record import PAGE, Region
 
 if TYPE_CHECKING:
     import subprocess
@@ -57,6 +57,22 @@ class Left(NamedTuple):
 def nothing_left() -> Left | None:
     """Nothing is to be compiled when we end."""
     return None
+
+
+def answer_to(order: Order, level: int, body: bytes) -> Region:
+    """What the process has made of an order; raises ValueError if this is no answer to it."""
+    try:
+        digest, entry, made_at, code, count, neighbours = marshal.loads(body)
+    except (EOFError, TypeError) as error:
+        raise ValueError("no answer") from error
+    if (digest, entry, made_at) != (*order, level):
+        raise ValueError("an answer to another order")
+    if type(code) is not bytes or type(count) is not int or not 0 <= count < PAGE:
+        raise ValueError("no region")
+    if type(neighbours) is not list:
+        raise ValueError("no neighbours")
+    near = tuple(n for n in neighbours if type(n) is int and n in range(0, PAGE, 2))
+    return Region(order.entry, count, code, level, near)
 
 
 class Workshop:
@@ -118,8 +134,7 @@ class Workshop:
         if self.starts > STARTS:
             return False
         try:
-            if self._will < 0:
-                self._will = os.memfd_create("auberge-left", os.MFD_CLOEXEC)
+            self._will = os.memfd_create("auberge-left", os.MFD_CLOEXEC)
             self.process = subprocess.Popen(
                 [sys.executable, *self.command, str(self._will)],
                 pass_fds=(self._will,),
@@ -134,6 +149,7 @@ class Workshop:
                 start_new_session=True,
             )
         except OSError:
+            self._close_will()
             return False
         self._owner = os.getpid()
         atexit.register(self.end)
@@ -157,18 +173,14 @@ class Workshop:
                 if len(self._in) < SIZE + size:
                     break
                 try:
-                    code, count, neighbours = marshal.loads(self._in[SIZE : SIZE + size])
-                    if type(code) is not bytes or type(count) is not int or not 0 <= count < PAGE:
-                        raise TypeError
-                    neighbours = tuple(
-                        n for n in neighbours if type(n) is int and n in range(0, PAGE, 2)
-                    )
-                except (ValueError, EOFError, TypeError):
+                    order, level = self.open[0]
+                    region = answer_to(order, level, self._in[SIZE : SIZE + size])
+                except ValueError:
                     self._give_up()
                     return ready
                 self._in = self._in[SIZE + size :]
-                (digest, entry), level = self.open.pop(0)
-                ready.append(Made(digest, Region(entry, count, code, level, neighbours)))
+                del self.open[0]
+                ready.append(Made(order.digest, region))
                 self._done_one()
         return ready
 
@@ -219,10 +231,14 @@ class Workshop:
         if left is None or process is None:
             self.close()
             return
+        if is_stopped(process.pid):  # it would stay as it is, and nobody else ends it
+            self.close()
+            return
         self.process, self.starts = None, STARTS + 1  # nobody asks any more
         self.open.clear()
         with suppress(OSError), open(self._will, "wb", closefd=False) as file:
             marshal.dump(tuple(left), file)
+        self._close_will()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 with suppress(OSError):
@@ -234,12 +250,19 @@ class Workshop:
         if self.process is not None and self._owner != os.getpid():
             atexit.unregister(self.end)
             self.process.returncode = 0
-            self.process, self._will, self._in = None, -1, b""
+            self.process, self._in = None, b""
             self.open.clear()
+            self._close_will()  # our own number of it
+
+    def _close_will(self) -> None:
+        will, self._will = self._will, -1
+        if will >= 0:
+            os.close(will)
 
     def close(self) -> None:
         """End the process."""
         self._disown()
+        self._close_will()
         process, self.process = self.process, None
         if process is None:
             return
@@ -255,9 +278,19 @@ class Workshop:
 
 def cpu_seconds(pid: int) -> float:
     """The time that a process of ours has computed: utime and stime of proc_pid_stat(5)."""
+    fields = _status(pid)
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped it, or a tracer."""
+    return _status(pid)[:1] in ([b"T"], [b"t"])
+
+
+def _status(pid: int) -> list[bytes]:
+    """The fields of proc_pid_stat(5) from its state on; none, if there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+            return file.read().rpartition(b")")[2].split()
     except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return []

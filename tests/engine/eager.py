@@ -14,7 +14,7 @@ from auberge.engine import choose
 from auberge.engine.cache import load
 from auberge.engine.clock import INSTRUCTIONS, Clock
 from auberge.engine.interpreter import Library
-from auberge.engine.region_file import Region
+from auberge.engine.region_record import Region
 from auberge.engine.state import HartState
 from auberge.engine.translations import Translations
 from auberge.engine.translator import Translator

@@ -1,6 +1,7 @@
 """Regions on disk, for tests that do not care what is in them."""
 
-from auberge.engine.region_file import Region, RegionFile
+from auberge.engine.region_file import RegionFile
+from auberge.engine.region_record import Region
 
 DIGEST = b"d" * 16  # of the page of code that they are of
 

@@ -18,7 +18,7 @@ from auberge.engine.cache import load
 from auberge.engine.clock import Clock
 from auberge.engine.interpreter import Library
 from auberge.engine.records import SNAPSHOT
-from auberge.engine.region_file import Region
+from auberge.engine.region_record import Region
 from auberge.engine.state import HartState
 from auberge.engine.translations import Translations
 from auberge.engine.translator import Translator
@@ -73,7 +73,9 @@ class Alone(Everywhere):
     def regions(self, code: bytes) -> Iterator[Region | None]:
         for entry in FIRST:
             # What else is in the page makes no difference to one instruction.
-            yield compiled(bytes(entry) + code[entry : entry + 4].ljust(PAGE - entry), entry, 1, QUICK)
+            yield compiled(
+                bytes(entry) + code[entry : entry + 4].ljust(PAGE - entry), entry, 1, QUICK
+            )
 
 
 class Everywheres:

@@ -9,7 +9,8 @@ import pytest
 
 from auberge.engine import translations
 from auberge.engine.exits import Idle, Spent
-from auberge.engine.region_file import Region, RegionFile
+from auberge.engine.region_file import RegionFile
+from auberge.engine.region_record import Region
 from auberge.engine.translations import Translations
 from auberge.engine.translator import Translator
 from auberge.engine.workshop import Workshop

@@ -1,6 +1,7 @@
 """The cache of generated code: private, verified at each load, rebuilt where anything is wrong."""
 
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -252,3 +253,32 @@ def test_two_builders_at_once(cache: Path) -> None:
         thread.join()
     assert entries == [load()] * 2
     assert [path.name for path in Path(folder()).iterdir()] == [f"interpreter-{key()}"]
+
+
+def test_a_folder_that_cannot_be_written_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """It is mounted to be read alone, as root is not bound by permissions."""
+    where = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("AUBERGE_CACHE_DIR", str(where))
+    stored()
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec",
+         'mount --bind "$1" "$1"; mount -o remount,bind,ro "$1"; shift; exec "$@"', "sh", where,
+         sys.executable, "-c", READS],
+        capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"this host lets nobody mount: {done.stderr.strip()}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "rv64i\n", "")
+
+
+READS = """
+import os, tempfile
+from auberge.engine.cache import folder, load
+try:
+    tempfile.mkstemp(dir=folder())
+except OSError:
+    print(load().isa_string)
+"""

@@ -4,13 +4,18 @@ import fcntl
 import multiprocessing
 import os
 import random
+import shutil
+import tempfile
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from auberge.engine import region_file
-from auberge.engine.region_file import Region, RegionFile
+from auberge.engine.region_file import RegionFile
+from auberge.engine.region_record import Region
 
 PAGES = [bytes([n]) * 16 for n in range(4)]
 CODE = {(digest, entry): bytes([n, entry]) * (20 + entry)
@@ -270,3 +275,102 @@ def test_a_folder_that_cannot_be_written_is_no_reason_to_fail(tmp_path: Path) ->
     file = RegionFile(str(tmp_path / "absent" / "regions"))
     file.keep(PAGES[0], Region(0, 1, b"code"))
     assert file.regions(PAGES[0]) == []
+
+
+def in_child(act: Callable[[], bool]) -> bool:
+    """What a forked child says."""
+    pid = os.fork()
+    if not pid:
+        said = 2
+        try:
+            said = int(act())
+        finally:
+            os._exit(said)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status in (0, 1), "the child failed"
+    return bool(status)
+
+
+def test_a_forked_child_locks_for_itself(tmp_path: Path) -> None:
+    """Of what was opened before the fork there is one lock, which both would have at once."""
+    filled(tmp_path / "regions")
+    file = RegionFile(str(tmp_path / "regions"))
+    fcntl.flock(file._file, fcntl.LOCK_EX)  # as in the middle of `keep`, in another thread
+
+    def child() -> bool:
+        file.keep(PAGES[0], Region(8, 1, b"child"))
+        return file.keeps
+
+    assert not in_child(child), "it did not wait for its parent"
+    assert (PAGES[0], 8) not in contents(tmp_path / "regions")
+    fcntl.flock(file._file, fcntl.LOCK_UN)
+    assert in_child(child)
+    assert contents(tmp_path / "regions")[PAGES[0], 8] == b"child"
+    file.keep(PAGES[0], Region(10, 1, b"parent"))
+    assert contents(tmp_path / "regions")[PAGES[0], 10] == b"parent"
+    assert (PAGES[0], 8) in file._present, "the parent has not seen what its child added"
+
+
+def test_one_that_cannot_be_written_is_read(tmp_path: Path) -> None:
+    """Nobody but root may write to what nobody may; so this is not root for a while."""
+    with as_a_user() as where:
+        path = where / "code" / "regions"
+        path.parent.mkdir(0o700)
+        filled(path)
+        path.chmod(0o400)
+        path.parent.chmod(0o500)
+        before = path.read_bytes()
+        with pytest.raises(PermissionError):
+            path.open("r+b")
+        file = RegionFile(str(path))
+        assert not file.keeps
+        assert [code for _, _, code, *_ in file.regions(PAGES[2])] == [
+            code for (digest, _), code in CODE.items() if digest == PAGES[2]
+        ]
+        file.keep(PAGES[0], Region(8, 1, b"more"))
+        assert path.read_bytes() == before
+        assert contents(path) == CODE
+
+
+def test_one_that_is_full_in_a_folder_that_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with as_a_user() as where:
+        path = where / "code" / "regions"
+        path.parent.mkdir(0o700)
+        filled(path)
+        path.parent.chmod(0o500)
+        monkeypatch.setattr(region_file, "LIMIT", path.stat().st_size + 1)
+        file = RegionFile(str(path))
+        file.keep(PAGES[0], Region(8, 1, b"more"))
+        assert not file.keeps
+        assert contents(path) == CODE
+
+
+@contextmanager
+def as_a_user() -> Iterator[Path]:
+    """A folder of a user's whom permissions bind, and who this process is meanwhile."""
+    where = Path(tempfile.mkdtemp())
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.chown(where, 12345, 12345)
+        os.seteuid(12345)
+    try:
+        yield where
+    finally:
+        if is_root:
+            os.seteuid(0)
+        for path in (where, *where.iterdir()):
+            path.chmod(0o700)
+        shutil.rmtree(where)
+
+
+def test_what_is_closed_keeps_nothing_and_finds_nothing(tmp_path: Path) -> None:
+    filled(tmp_path / "regions")
+    file = RegionFile(str(tmp_path / "regions"))
+    before = len(os.listdir("/proc/self/fd"))
+    file.close()
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+    file.keep(PAGES[0], Region(8, 1, b"more"))
+    assert (file.keeps, file.news(), file.regions(PAGES[0])) == (False, [], [])
+    assert contents(tmp_path / "regions") == CODE

@@ -1,20 +1,27 @@
 """The compiler's process may fail, crash, hang or lie: an order is lost, and nobody waits."""
 
+import fcntl
 import os
 import signal
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from auberge.engine.region_file import Region
-from auberge.engine.workshop import STARTS, Made, Order, Workshop, cpu_seconds
+from auberge.engine.region_file import RegionFile
+from auberge.engine.region_record import Region, digest_of
+from auberge.engine.workshop import STARTS, Left, Made, Order, Workshop, cpu_seconds, is_stopped
 
 NOP = bytes.fromhex("13000000")
 PAGE = (NOP * 10).ljust(4096, b"\0")
 
 
+DIGEST = digest_of(PAGE)
+
+
 def order(n: int) -> Order:
-    return Order(b"d" * 16, n)
+    return Order(DIGEST, n)
 
 
 def script(text: str) -> tuple[str, ...]:
@@ -41,8 +48,9 @@ def test_orders_are_done_in_turn() -> None:
 @pytest.mark.slow
 def test_what_is_no_code_gives_none() -> None:
     workshop = Workshop()
-    workshop.order(order(0), (), bytes(4096))
-    assert workshop.done(wait=True) == [Made(b"d" * 16, Region(0, 0, b""))]
+    empty = bytes(4096)
+    workshop.order(Order(digest_of(empty), 0), (), empty)
+    assert workshop.done(wait=True) == [Made(digest_of(empty), Region(0, 0, b""))]
     workshop.close()
 
 
@@ -85,9 +93,15 @@ def test_one_that_hangs_is_given_up() -> None:
 NONSENSE = {
     "no message": "b'\\x08\\0\\0\\0nonsense'",
     "too large": "b'\\xff\\xff\\xff\\x7f' + bytes(1 << 16)",
-    "no code": "message(('code', 1))",
-    "no number": "message((b'code', 'many'))",
-    "no pair": "message(7)",
+    "no code": f"message(({DIGEST}, 0, 1, 'code', 1, []))",
+    "no number": f"message(({DIGEST}, 0, 1, b'code', 'many', []))",
+    "more than a page": f"message(({DIGEST}, 0, 1, b'code', 4096, []))",
+    "no neighbours": f"message(({DIGEST}, 0, 1, b'code', 1, 7))",
+    "too little": f"message(({DIGEST}, 0, 1))",
+    "no tuple": "message(7)",
+    "of another page": "message((bytes(16), 0, 1, b'code', 1, []))",
+    "of another entry": f"message(({DIGEST}, 2, 1, b'code', 1, []))",
+    "of another level": f"message(({DIGEST}, 0, 2, b'code', 1, []))",
 }
 
 
@@ -104,7 +118,7 @@ def test_one_that_answers_nonsense_is_given_up(what: str) -> None:
 
 
 def test_one_that_answers_more_than_was_asked_is_given_up() -> None:
-    twice = "m = marshal.dumps((b'', 0, [])); m = len(m).to_bytes(4, 'little') + m"
+    twice = f"m = marshal.dumps(({DIGEST}, 0, 1, b'', 0, [])); m = len(m).to_bytes(4, 'little') + m"
     write = "sys.stdout.buffer.write(m + m); sys.stdout.flush()"
     workshop = Workshop(script(f"import marshal; {twice}; {write}"))
     workshop.order(order(0), (), PAGE)
@@ -112,7 +126,7 @@ def test_one_that_answers_more_than_was_asked_is_given_up() -> None:
     deadline = time.monotonic() + 10
     while workshop.open and time.monotonic() < deadline:
         done += workshop.done(wait=True)
-    assert done == [Made(b"d" * 16, Region(0, 0, b""))]
+    assert done == [Made(DIGEST, Region(0, 0, b""))]
     assert workshop.process is None
 
 
@@ -138,3 +152,77 @@ def test_what_compiling_costs_is_counted() -> None:
 def test_the_time_of_a_process_that_is_none() -> None:
     assert cpu_seconds(0) == 0.0
     assert 0 < cpu_seconds(os.getpid()) <= time.process_time() + 1
+
+
+def stopped(pid: int) -> None:
+    """Stop a process, as anyone may who may end it."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + 10
+    while not is_stopped(pid):
+        assert time.monotonic() < deadline
+
+
+def test_one_that_was_stopped_is_not_left_behind() -> None:
+    workshop = Workshop(script("pass"))
+    workshop.left = lambda: Left("/nowhere", {DIGEST: PAGE}, [(DIGEST, 0, [])])
+    workshop.order(order(0), (), PAGE)
+    process = workshop.process
+    assert process is not None
+    stopped(process.pid)
+    workshop.end()
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_one_that_is_stopped_at_what_was_left_to_it_ends_after_its_time(tmp_path: Path) -> None:
+    """Of the time that it has, this one has two seconds."""
+    text = "from auberge.engine import compiler; compiler.LONGEST = 1; compiler.main()"
+    workshop = Workshop(("-P", "-c", text, "regions"))
+    orders = [(DIGEST, n, list[int]()) for n in range(0, 40, 4)] * 1000
+    workshop.left = lambda: Left(str(tmp_path / "regions"), {DIGEST: PAGE}, orders)
+    RegionFile(str(tmp_path / "regions")).close()
+    workshop.order(order(0), (), PAGE)
+    process = workshop.process
+    assert process is not None
+    while not workshop.done(wait=True):
+        assert workshop.process is process
+    workshop.end()
+    while not locked(tmp_path):
+        assert not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    os.kill(process.pid, signal.SIGSTOP)
+    assert os.waitpid(process.pid, 0)[1] == signal.SIGKILL
+
+
+def locked(folder: Path) -> bool:
+    """Whether someone else finishes regions there."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)
+
+
+def descriptors() -> set[str]:
+    return {os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
+            if os.path.islink(f"/proc/self/fd/{fd}")}  # fmt: skip
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_nothing_stays_open(leaves: bool, tmp_path: Path) -> None:
+    before = descriptors()
+    workshop = Workshop(script("pass"))
+    if leaves:
+        workshop.left = lambda: Left(str(tmp_path / "regions"), {}, [])
+    workshop.order(order(0), (), PAGE)
+    process = workshop.process
+    assert process is not None
+    assert any("auberge-left" in name for name in descriptors() - before)
+    workshop.end()
+    assert descriptors() <= before
+    process.kill()
+    with suppress(ChildProcessError):
+        os.waitpid(process.pid, 0)
