@@ -57,18 +57,20 @@ class MountOverlay(NamedTuple):
     upper: str
     work: str
     at: str
+    options: tuple[str, ...] = ()  # others of overlayfs
 
     def rows(self, stage: Stage) -> None:
-        """Mounted in the container's own namespace: it ends with it, whatever happens."""
+        """Mounted in the container's own namespace: it ends with it, whatever happens.
+
+        By mount(2), whose options are a page; fsconfig(2) takes 255 bytes of layers.
+        """
         table = stage.table
-        data: list[tuple[str, str | None]] = [("lowerdir", ":".join(self.lower))]
-        data += [("upperdir", self.upper), ("workdir", self.work)]
-        mount = new_file_system(stage, "overlay", "overlay", (), tuple(data), 0)
+        below = f"lowerdir={':'.join(self.lower)}"
+        data = ",".join((below, f"upperdir={self.upper}", f"workdir={self.work}", *self.options))
+        name, at = table.text("overlay"), table.text(self.at)
+        table.call("mount", name, at, name, 0, table.text(data))
         flags = O_PATH | O_DIRECTORY | O_CLOEXEC
-        target = table.keep("openat", k.AT_FDCWD, table.text(self.at), flags, 0)
-        stage.move(mount, target)
-        stage.close(target)
-        table.call("choose", mount, store=stage.root)
+        table.call("openat", k.AT_FDCWD, at, flags, 0, store=stage.root)
 
 
 class OpenNull(NamedTuple):
