@@ -9,7 +9,8 @@ import struct
 
 from auberge.container import stub
 from auberge.container.light import Sequence
-from auberge.container.stage import CLONED, LONGEST_STATE, SIGKILL, Descriptors, Stage
+from auberge.container.mold import program
+from auberge.container.stage import CLONED, LONGEST_STATE, SIGKILL, Descriptors
 from auberge.container.steps import Execute, FindProgram, Operation, RunHook
 from auberge.container.table import MESSAGE, ROWS
 from auberge.refusal import Refusal
@@ -30,18 +31,6 @@ class Failure(Refusal):
         self.errno = errno
 
 
-def program(operations: Sequence[Operation], descriptors: Descriptors) -> tuple[Stage, bytes]:
-    """The executable that carries these operations out, and the stage that knows its rows."""
-    machine = stub.machine_name()
-    hooks = any(isinstance(operation, RunHook) for operation in operations)
-    stage = Stage(machine, descriptors, hooks)
-    for operation in operations:
-        stage.table.begin(operation)
-        operation.rows(stage)
-    rows, data = stage.finish()
-    return stage, stub.image(stub.code(), machine, rows, data)
-
-
 class Child:
     """A process that carries out a plan: started by the constructor, ended by `close`."""
 
@@ -54,14 +43,14 @@ class Child:
         console: int | None = None,
     ) -> None:
         descriptors = Descriptors(kept, start is not None, console is not None)
-        self._stage, image = program(operations, descriptors)
+        self._program = program(operations, descriptors)
         self.pid = 0  # of the container's process, once it is cloned
         self._told: list[int] = []
         self._hears, tells = os.pipe()
         goes, self._go = os.pipe()
         given = [tells, goes, *(fd for fd in (start, console) if fd is not None)]
         try:
-            self._starter = _spawn(image, streams, kept, given)
+            self._starter = _spawn(self._program.image, streams, kept, given)
         except BaseException:
             self._close_pipes()
             raise
@@ -112,7 +101,7 @@ class Child:
         return True
 
     def _failure(self, row: int, number: int) -> Refusal:
-        return explain(self._stage.table.operation_of(row), number)
+        return explain(self._program.operation_of(row), number)
 
     def _reap_starter(self) -> None:
         if self._starter:

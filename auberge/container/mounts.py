@@ -59,16 +59,25 @@ class MountOverlay(NamedTuple):
     at: str
     options: tuple[str, ...] = ()  # others of overlayfs
 
+    def form(self) -> tuple[object, ...]:
+        """What of it the table depends on."""
+        return ()
+
+    def personal(self) -> tuple[str, ...]:
+        """Strings of one container's, in the order of the rows."""
+        below = f"lowerdir={':'.join(self.lower)}"
+        data = ",".join((below, f"upperdir={self.upper}", f"workdir={self.work}", *self.options))
+        return (self.at, data)
+
     def rows(self, stage: Stage) -> None:
         """Mounted in the container's own namespace: it ends with it, whatever happens.
 
         By mount(2), whose options are a page; fsconfig(2) takes 255 bytes of layers.
         """
         table = stage.table
-        below = f"lowerdir={':'.join(self.lower)}"
-        data = ",".join((below, f"upperdir={self.upper}", f"workdir={self.work}", *self.options))
-        name, at = table.text("overlay"), table.text(self.at)
-        table.call("mount", name, at, name, 0, table.text(data))
+        name = table.text("overlay")
+        at, data = [table.personal(text) for text in self.personal()]
+        table.call("mount", name, at, name, 0, data)
         flags = O_PATH | O_DIRECTORY | O_CLOEXEC
         table.call("openat", k.AT_FDCWD, at, flags, 0, store=stage.root)
 

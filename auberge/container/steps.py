@@ -19,7 +19,7 @@ from auberge.container.stage import (
     READY,
     Stage,
 )
-from auberge.container.table import Label
+from auberge.container.table import Label, Slot
 from auberge.refusal import Refusal
 
 
@@ -71,15 +71,24 @@ class OpenCgroups(NamedTuple):
     tasks: tuple[str, ...]
     unified: str | None
 
+    def form(self) -> tuple[object, ...]:
+        """What of it the table depends on."""
+        return (len(self.tasks), self.unified is None)
+
+    def personal(self) -> tuple[str, ...]:
+        """Strings of one container's, in the order of the rows."""
+        return self.tasks if self.unified is None else (*self.tasks, self.unified)
+
     def rows(self, stage: Stage) -> None:
         """While their paths and our rights are still the host's: the kernel asks who opened."""
         table = stage.table
         for path in self.tasks:
             flags = os.O_WRONLY | O_CLOEXEC
-            stage.tasks.append(table.keep("openat", k.AT_FDCWD, table.text(path), flags, 0))
+            stage.tasks.append(table.keep("openat", k.AT_FDCWD, table.personal(path), flags, 0))
         if self.unified is not None:
             flags = O_PATH | O_DIRECTORY | O_CLOEXEC
-            stage.unified = table.keep("openat", k.AT_FDCWD, table.text(self.unified), flags, 0)
+            unified = table.personal(self.unified)
+            stage.unified = table.keep("openat", k.AT_FDCWD, unified, flags, 0)
 
 
 class Clone(NamedTuple):
@@ -156,9 +165,17 @@ class NewKeyring(NamedTuple):
 
     name: str
 
+    def form(self) -> tuple[object, ...]:
+        """What of it the table depends on."""
+        return ()
+
+    def personal(self) -> tuple[str, ...]:
+        """Strings of one container's, in the order of the rows."""
+        return (self.name,)
+
     def rows(self, stage: Stage) -> None:
         """If it fails, the container does: it would keep the runtime's."""
-        name = stage.table.text(self.name)
+        name = stage.table.personal(self.name)
         stage.table.call("keyctl", k.KEYCTL_JOIN_SESSION_KEYRING, name)
 
 
@@ -167,10 +184,18 @@ class SetHostname(NamedTuple):
 
     name: str
 
+    def form(self) -> tuple[object, ...]:
+        """What of it the table depends on."""
+        return ()
+
+    def personal(self) -> tuple[str, ...]:
+        """Strings of one container's, in the order of the rows."""
+        return (self.name,)
+
     def rows(self, stage: Stage) -> None:
         """In the new UTS namespace."""
-        name = self.name.encode()
-        stage.table.call("sethostname", stage.table.text(name), len(name))
+        name = stage.table.personal(self.name)
+        stage.table.call("sethostname", name, Slot(name - 8))
 
 
 class SetDomainname(NamedTuple):
@@ -178,10 +203,18 @@ class SetDomainname(NamedTuple):
 
     name: str
 
+    def form(self) -> tuple[object, ...]:
+        """What of it the table depends on."""
+        return ()
+
+    def personal(self) -> tuple[str, ...]:
+        """Strings of one container's, in the order of the rows."""
+        return (self.name,)
+
     def rows(self, stage: Stage) -> None:
         """In the new UTS namespace."""
-        name = self.name.encode()
-        stage.table.call("setdomainname", stage.table.text(name), len(name))
+        name = stage.table.personal(self.name)
+        stage.table.call("setdomainname", name, Slot(name - 8))
 
 
 class RunHook(NamedTuple):

@@ -111,9 +111,8 @@ def image(code: bytes, machine: str, rows: bytes, data: bytes) -> bytes:
     for address, flags, content in parts:
         size = len(content)
         headers += struct.pack("<IIQQQQQQ", 1, flags, offset, address, address, size, size, PAGE)
-        padded = -(-size // PAGE) * PAGE
-        body += content + bytes(padded - size)
-        offset += padded
+        body += content + bytes(padded(size) - size)
+        offset += padded(size)
     headers += struct.pack("<IIQQQQQQ", 0x6474E551, 6, 0, 0, 0, 0, 0, 16)  # PT_GNU_STACK
     number = {"x86_64": 62, "aarch64": 183}[machine]
     start = b"\x7fELF\2\1\1" + bytes(9) + struct.pack(
@@ -121,6 +120,11 @@ def image(code: bytes, machine: str, rows: bytes, data: bytes) -> bytes:
     )  # fmt: skip
     front = start + headers
     return front + bytes(PAGE - len(front)) + bytes(body)
+
+
+def padded(size: int) -> int:
+    """So many bytes, in whole pages."""
+    return -(-size // PAGE) * PAGE
 
 
 def sealed(content: bytes) -> int:

@@ -25,6 +25,22 @@ class Slot(NamedTuple):
     address: int
 
 
+class Late(NamedTuple):
+    """Where a personal string is in the data: its length, and room for so many bytes."""
+
+    offset: int
+    room: int
+
+    def filled(self, raw: bytes) -> bytes:
+        """What is there for this string."""
+        return len(raw).to_bytes(8, "little") + raw.ljust(self.room, b"\0")
+
+
+def capacity(length: int) -> int:
+    """Room for a personal string of so many bytes, and its end."""
+    return max(64, 1 << length.bit_length())
+
+
 class Label:
     """A place in the table to go to, known once `Table.place` has met it."""
 
@@ -40,14 +56,15 @@ class Table:
         self._rows: list[
             tuple[int, int, list[int], int, Label | None, Label | None, Label | None]
         ] = []
-        self._by: list[int] = []  # which operation each row is of
+        self.numbers: list[int] = []  # which operation each row is of, from 0; -1 for none
+        self._operation = -1
         self._data = bytearray(MESSAGE)
         self._texts: dict[bytes, int] = {}
-        self.operations: list[object] = []
+        self.late: list[Late] = []
 
-    def begin(self, operation: object) -> None:
-        """The rows to come carry out this operation: a failure is told by its name."""
-        self.operations.append(operation)
+    def begin(self) -> None:
+        """The rows to come carry out the next operation: a failure is told by its name."""
+        self._operation += 1
 
     def text(self, text: str | bytes) -> int:
         """The address of a string of the kernel's."""
@@ -57,6 +74,16 @@ class Table:
         except KeyError:
             found = self._texts[raw] = self.data(raw + b"\0")
             return found
+
+    def personal(self, text: str) -> int:
+        """The address of a string that is another in each table of this form (mold.py).
+
+        The word before it is its length, so that `Slot(address - 8)` is that.
+        """
+        raw = text.encode("utf-8", "surrogateescape")
+        late = Late(len(self._data), capacity(len(raw)))
+        self.late.append(late)
+        return self.data(late.filled(raw)) + 8
 
     def data(self, content: bytes) -> int:
         """The address of these bytes, which rows may change; a multiple of 8."""
@@ -99,7 +126,7 @@ class Table:
         self._rows.append(
             (self._numbers[name], slots, values, store[0] if store else 0, next, zero, error)
         )
-        self._by.append(len(self.operations) - 1)
+        self.numbers.append(self._operation)
 
     def keep(
         self,
@@ -150,13 +177,6 @@ class Table:
                 )
             )  # fmt: skip
         return b"".join(rows), bytes(self._data)
-
-    def operation_of(self, address: int) -> object | None:
-        """The operation whose row has that address; None if there is none."""
-        at, rest = divmod(address - ROWS, ROW)
-        if rest or not 0 <= at < len(self._rows) or self._by[at] < 0:
-            return None
-        return self.operations[self._by[at]]
 
 
 def _address(label: Label) -> int:

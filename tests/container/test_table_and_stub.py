@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from auberge.container import stub
-from auberge.container.carry import program
+from auberge.container.mold import program
 from auberge.container.stage import Descriptors
 from auberge.container.table import DATA, LIMIT, ROWS, Label, Slot, Table
 from auberge.refusal import Refusal
