@@ -62,10 +62,13 @@ class Usage(NamedTuple):
 class Command(Protocol):
     """One more program that runs in a guest."""
 
-    pid: int
-    """As in Task."""
-    terminal: int | None
-    """The master of its terminal, if it was to have one: the caller's to close."""
+    @property
+    def pid(self) -> int:
+        """As in Task."""
+
+    @property
+    def terminal(self) -> int | None:
+        """The master of its terminal, if it was to have one: the caller's to close."""
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Its exit status, 128+N if signal N ended it; None if it still runs after `timeout`
@@ -81,14 +84,21 @@ class Command(Protocol):
 class Guest(Protocol):
     """One guest. Methods raise Refusal, and are for any thread."""
 
-    isolation: str
-    """container or machine."""
-    stop_signal: str
-    """What ends it politely, as SIGTERM: the image's choice."""
-    image: str
-    """The image as NAME:ARCH."""
-    command: tuple[str, ...]
-    """What runs in it: the image's entry point and the command."""
+    @property
+    def isolation(self) -> str:
+        """container or machine."""
+
+    @property
+    def stop_signal(self) -> str:
+        """What ends it politely, as SIGTERM: the image's choice."""
+
+    @property
+    def image(self) -> str:
+        """The image as NAME:ARCH."""
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What runs in it: the image's entry point and the command."""
 
     def start(self, streams: Sequence[int]) -> int | None:
         """Start it. Its standard streams are these three descriptors, which stay the caller's; if
