@@ -17,7 +17,6 @@ import stat
 
 from auberge.container import processes
 from auberge.container.light import Iterator, NamedTuple, read_json, write_json
-from auberge.monitor.names import check_name, is_alive, socket_path
 from auberge.refusal import Refusal
 
 FORMAT = 1
@@ -216,6 +215,8 @@ def save(path: str, record: Record) -> None:
 
 def create(record: Record) -> Folder:
     """A new guest's folder; raises Refusal if another guest has its name."""
+    from auberge.monitor.names import check_name, is_alive, socket_path
+
     name = check_name(record.name)
     taken = Refusal(
         f"{name}: a guest has that name; remove it with `auberge rm {name}`, or choose another"

@@ -11,7 +11,7 @@ import pytest
 
 from auberge.monitor import guests
 from auberge.monitor.guests import EXITED, RUNNING, Folder, Process, Record, process
-from auberge.monitor.names import listen
+from auberge.monitor.names import check_name, listen
 from auberge.refusal import Refusal
 
 
@@ -213,4 +213,4 @@ def test_a_folder_of_guests_that_others_can_use(home):
 def test_fresh_names_are_names():
     for image in ("debian:amd64", "docker.io/library/x y:1", "///", "x" * 200):
         name = guests.fresh_name(image)
-        assert Folder(name).name == guests.check_name(name)
+        assert Folder(name).name == check_name(name)
