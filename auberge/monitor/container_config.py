@@ -171,9 +171,7 @@ def _resources(options: Options) -> Resources | None:
     rules: tuple[DeviceRule, ...] = ()
     if os.geteuid() == 0 and {"ALL", "CAP_MKNOD"}.intersection(options.cap_add):
         rules = (DeviceRule(False, access="rwm"),)
-    quota = options.millicpus * PERIOD // 1000
-    if options.millicpus and quota < 1000:
-        raise Refusal(f"--cpus: {options.millicpus / 1000:g} is too little; write 0.01 at least")
+    quota = max(1000, options.millicpus * PERIOD // 1000)  # the least that the kernel takes
     found = Resources(
         rules,
         _memory(options.memory) if options.memory else None,

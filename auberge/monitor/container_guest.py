@@ -9,6 +9,7 @@ from auberge.container.cgroups import Cgroup
 from auberge.container.config import Config
 from auberge.container.mounts import MountOverlay
 from auberge.container.runtime import Container, Start, prepare_config
+from auberge.image.oci.beneath import remove_tree
 from auberge.image.oci.content import Record
 from auberge.image.oci.rootfs import OVERLAY, Rootfs, prepare, release
 from auberge.monitor import container_image, container_tasks
@@ -120,7 +121,10 @@ class ContainerGuest:
     # -- its start ------------------------------------------------------------------------------
 
     def start(self, streams: Sequence[int]) -> int | None:
-        """Start it; the answer is its terminal's master, if it has one."""
+        """Start it, again if it has ended; the answer is its terminal's master, if it has one."""
+        if self._first is not None:
+            self._container().delete(force=True)
+            self._first = None
         record, defaults = self._settled
         if not self._options.sparing:
             container_image.save(record, os.path.join(self._folder, IMAGE))
@@ -298,14 +302,20 @@ class ContainerGuest:
             from auberge.container.network import disconnect_by_name
 
             disconnect_by_name(self._net, self._options.id)
-        self._clear()
-        release(self._options.id)
-
-    def _clear(self) -> None:
-        from auberge.image.oci.beneath import remove_tree
-
         for name in KEPT:
             remove_tree(os.path.join(self._folder, name))
+        release(self._options.id)
+
+
+def remove_remains(folder: str, id: str) -> None:
+    """The same of a container about which nothing else is known, and of its folder."""
+    Known(os.path.join(folder, "runtime"), id, None).delete(force=True)
+    from auberge.container.network import disconnect_by_name
+
+    for net in CREATED_NET:
+        disconnect_by_name(net, id)
+    remove_tree(folder)
+    release(id)
 
 
 def network_of(options: Options) -> str:

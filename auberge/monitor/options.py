@@ -14,6 +14,7 @@ CONTAINER, MACHINE = "container", "machine"
 ISOLATIONS = (CONTAINER, MACHINE)
 NETWORKS = ("none", "host", "user", "bridge")
 LONGEST_HOSTNAME = 64
+UNITS = "KMGT"
 _HEX = frozenset("0123456789abcdef")
 _HOST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.")
 
@@ -97,6 +98,26 @@ def _check_network(options: Options) -> None:
             f"ports: {found[0]}: with --net {options.net} no port is forwarded; "
             "use --net user, or leave it out"
         )
+
+
+def bytes_of(size: str | int, where: str = "--memory") -> int:
+    """How many bytes `256M` or `1g` is; raises Refusal."""
+    text = str(size).upper().removesuffix("B")
+    digits, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "")
+    if not (digits.isascii() and digits.isdecimal()) or len(digits) > 15 or not int(digits):
+        raise Refusal(f"{where}: {size!r} is not a size; write it as 256M or 2G")
+    return int(digits) << 10 * (UNITS.index(unit) + 1 if unit else 0)
+
+
+def millicpus_of(cpus: str | float, where: str = "--cpus") -> int:
+    """Thousandths of a processor; raises Refusal for what is no number of processors."""
+    try:
+        number = float(cpus)
+    except ValueError:
+        number = 0.0
+    if not 0.01 <= number <= 1 << 16:
+        raise Refusal(f"{where}: {cpus!r} is no number of processors; write 1.5, or 0.01 at least")
+    return round(number * 1000)
 
 
 def capabilities(names: Sequence[str], where: str) -> tuple[str, ...]:
