@@ -96,8 +96,9 @@ def entries(folder: str) -> Iterator[Entry]:
                     yield entry
 
 
-def follow(folder: str, goes_on: Callable[[], bool]) -> Iterator[Entry]:
-    """What is in the log, and what comes to it as long as `goes_on` says so."""
+def follow(folder: str, goes_on: Callable[[], bool]) -> Iterator[Entry | None]:
+    """What is in the log, and what comes to it as long as `goes_on` says so; None says that there
+    is no more now."""
     from time import sleep
 
     file = _opened(folder, OLDER) or _opened(folder, NAME)
@@ -121,6 +122,7 @@ def follow(folder: str, goes_on: Callable[[], bool]) -> Iterator[Entry]:
             elif last:
                 return
             else:
+                yield None
                 sleep(PATIENCE)
     finally:
         if file is not None:
