@@ -30,10 +30,11 @@ OWN = {
 """Not passed on (signal(7)): what only we can be told, what stops us, and our own faults."""
 
 
-def follow(guest: Guest, master: int | None, keys: bool) -> None:
-    """Until the guest has ended. `master` is its terminal, if it has one, which is closed in the
-    end; `keys` is whether what is typed is its input. Raises OSError if nobody reads our output."""
-    with _signals() as heard, _end_of(guest) as ended:
+def follow(guest: Guest, heard: int, master: int | None, keys: bool) -> None:
+    """Until the guest has ended. `heard` is what `signals` gives; `master` is the guest's terminal,
+    if it has one, which is closed in the end; `keys` is whether what is typed is its input. Raises
+    OSError if nobody reads our output."""
+    with _end_of(guest) as ended:
         if master is None:
             _Follower(guest, heard, ended).run()
             return
@@ -52,8 +53,9 @@ class _Plain(RawTerminal):
 
 
 @contextmanager
-def _signals() -> Iterator[int]:
-    """A pipe with a byte for each signal that arrives; afterwards all is as before."""
+def signals() -> Iterator[int]:
+    """A pipe with a byte for each signal that arrives, from before there is a guest to hear it;
+    afterwards all is as before."""
     heard, told = os.pipe()
     os.set_blocking(told, False)
     before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from auberge.cli.following import follow
+from auberge.cli.following import follow, signals
 from auberge.monitor.foreground import Foreground
 from auberge.monitor.guest import NotStarted, choose
 from auberge.monitor.guests import fresh_id
@@ -110,16 +110,17 @@ def _in_front(options: Options) -> int:
     """Run it as a child of ours, on our own streams."""
     if options.terminal and options.interactive and not os.isatty(0):
         raise Refusal("-t: standard input is no terminal; leave -t out")
-    guest = Foreground(options)
-    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        master = guest.start((0 if options.interactive else null, 1, 2))
-    finally:
-        os.close(null)
-    try:
-        follow(guest.guest, master, options.interactive)
-    finally:
-        status = guest.end()
+    with signals() as heard:
+        guest = Foreground(options)
+        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            master = guest.start((0 if options.interactive else null, 1, 2))
+        finally:
+            os.close(null)
+        try:
+            follow(guest.guest, heard, master, options.interactive)
+        finally:
+            status = guest.end()
     return status
 
 
