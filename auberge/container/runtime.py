@@ -115,6 +115,7 @@ class Container:
         self.folder = Folder(root, name)
         self.id = name
         self._reaped = False
+        self._config: Config | None = None  # what we have made it from ourselves
 
     # -- create ---------------------------------------------------------------------------------
 
@@ -122,6 +123,7 @@ class Container:
         """Make the container; it waits for `start`, or runs, as `how` says. Raises Refusal, and
         leaves nothing behind then."""
         self.folder.create()
+        self._config = prepared.config
         record = Record(
             self.id, prepared.bundle, _now(), owner=os.geteuid(),
             cgroups=tuple(CgroupPlace(*node) for node in prepared.nodes),
@@ -250,6 +252,8 @@ class Container:
 
     def config(self) -> Config:
         """The configuration that it was made from."""
+        if self._config is not None:
+            return self._config
         try:
             with open(self.folder.config, "rb") as file:
                 return parse(file.read(), Config, "config.json")
