@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from auberge.cli.raw_terminal import RawTerminal
-from auberge.monitor.guest import Guest
+from auberge.container.light import Protocol
 from auberge.refusal import Refusal
 
 CHUNK = 1 << 16
@@ -30,7 +30,20 @@ OWN = {
 """Not passed on (signal(7)): what only we can be told, what stops us, and our own faults."""
 
 
-def follow(guest: Guest, heard: int, master: int | None, keys: bool) -> None:
+class Followed(Protocol):
+    """A guest, or one more command in it: see guest.py."""
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Its exit status."""
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell it the size of its terminal."""
+
+
+def follow(guest: Followed, heard: int, master: int | None, keys: bool) -> None:
     """Until the guest has ended. `heard` is what `signals` gives; `master` is the guest's terminal,
     if it has one, which is closed in the end; `keys` is whether what is typed is its input. Raises
     OSError if nobody reads our output."""
@@ -73,7 +86,7 @@ def signals() -> Iterator[int]:
 
 
 @contextmanager
-def _end_of(guest: Guest) -> Iterator[int]:
+def _end_of(guest: Followed) -> Iterator[int]:
     """A descriptor that can be read when the guest has ended."""
     ended, tells = os.pipe()
 
@@ -93,7 +106,7 @@ def _end_of(guest: Guest) -> Iterator[int]:
 class _Follower:
     """Passes signals on."""
 
-    def __init__(self, guest: Guest, heard: int, ended: int) -> None:
+    def __init__(self, guest: Followed, heard: int, ended: int) -> None:
         self._guest, self._heard, self._ended = guest, heard, ended
         self._asked = 0
         self._poll = select.poll()
@@ -135,7 +148,13 @@ class _Shown(_Follower):
     """And shows the guest's terminal."""
 
     def __init__(
-        self, guest: Guest, heard: int, ended: int, master: int, terminal: RawTerminal, keys: bool
+        self,
+        guest: Followed,
+        heard: int,
+        ended: int,
+        master: int,
+        terminal: RawTerminal,
+        keys: bool,
     ) -> None:
         super().__init__(guest, heard, ended)
         self._master, self._terminal = master, terminal
