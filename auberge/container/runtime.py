@@ -16,7 +16,7 @@ from auberge.container.config import Config, Hooks, Process
 from auberge.container.config_file import load, parse
 from auberge.container.config_rules import check
 from auberge.container.host import this_host
-from auberge.container.light import NamedTuple, Sequence, write_json
+from auberge.container.light import Callable, NamedTuple, Sequence, write_json
 from auberge.container.mounts import MountOverlay
 from auberge.container.plan import Choices, Plan, plan
 from auberge.container.record import CgroupPlace, Folder, Record
@@ -39,6 +39,7 @@ class Start(NamedTuple):
     waits: bool = False  # for `start`, instead of running at once
     overlay: MountOverlay | None = None
     sparing: bool = False  # no cgroups of v1 but those that a limit needs: each costs milliseconds
+    connect: Callable[[int], None] | None = None  # gives its network to the process of that number
 
 
 class Prepared(NamedTuple):
@@ -187,6 +188,8 @@ class Container:
                 state = self.state_text(record, "creating")
                 run_hooks("prestart", hooks.prestart, state)
                 run_hooks("createRuntime", hooks.create_runtime, state)
+            if how.connect is not None:  # while its process can be looked at without privileges
+                how.connect(pid)
             mark("limits and hooks")
             child.go(self._inner_state(config, record, "creating"))
             child.until(CREATED)

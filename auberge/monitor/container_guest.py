@@ -147,27 +147,18 @@ class ContainerGuest:
     def _run(
         self, config: Config, root: Rootfs, streams: Sequence[int], console: int | None
     ) -> None:
-        """Create the container, connect it, and let it go."""
-        connected = self._net in CREATED_NET
+        """Create the container, and let it go."""
         how = Start(
-            streams=tuple(streams), console=console, waits=connected, overlay=overlay(root),
+            streams=tuple(streams), console=console, overlay=overlay(root),
             sparing=self._options.sparing,
+            connect=self._connect if self._net in CREATED_NET else None,
         )  # fmt: skip
-        container = self._container()
         try:
             prepared = prepare_config(config, self._folder, self._options.id, how)
-            child = container.create(prepared, how)
-            try:
-                if connected:
-                    self._connect(child.pid)
-                    container.start()
-                    child.started()
-            except BaseException:
-                child.kill()
-                raise
-            child.close()
+            child = self._container().create(prepared, how)
         except Failure as failure:
             raise not_started(failure, self.image) from None
+        child.close()
         self._first = Offspring(child.pid, self._terminal.close)
 
     def _connect(self, pid: int) -> None:
