@@ -196,7 +196,6 @@ def make(options: Options, folder: str) -> Guest:
         from auberge.monitor.container_guest import ContainerGuest
 
         return ContainerGuest(options, folder)
-    raise Refusal(
-        f"{options.image}: --isolation {options.isolation}: images run in containers alone yet; "
-        "boot a machine with `auberge boot`"
-    )
+    from auberge.monitor.machine_guest import MachineGuest
+
+    return MachineGuest(options, folder)
