@@ -3,17 +3,19 @@
 Nothing of Python runs between the start of that program and the container's own: see stub.py.
 """
 
+from __future__ import annotations
+
 import fcntl
 import os
 import struct
 
 from auberge.container import stub
-from auberge.container.light import Sequence
-from auberge.container.mold import program
-from auberge.container.stage import CLONED, LONGEST_STATE, SIGKILL, Descriptors
-from auberge.container.steps import Execute, FindProgram, Operation, RunHook
-from auberge.container.table import MESSAGE, ROWS
+from auberge.container.light import TYPE_CHECKING, Callable, NamedTuple, Sequence
+from auberge.container.talk import CLONED, LONGEST_STATE, MESSAGE, ROW, ROWS, SIGKILL
 from auberge.refusal import Refusal
+
+if TYPE_CHECKING:
+    from auberge.container.steps import Operation
 
 LIFTED = 64  # above what a child may want at fixed numbers
 SIGNALS = [n for n in range(1, 65) if n not in (9, 19, 32, 33)]
@@ -31,26 +33,40 @@ class Failure(Refusal):
         self.errno = errno
 
 
+class Program(NamedTuple):
+    """An executable, and of which operation each of its rows is."""
+
+    image: bytes
+    numbers: Sequence[int]
+    operations: Callable[[], Sequence[Operation]]  # asked for where one has failed
+
+    def operation_of(self, address: int) -> Operation | None:
+        """The operation whose row has that address; None if there is none."""
+        at, rest = divmod(address - ROWS, ROW)
+        if rest or not 0 <= at < len(self.numbers) or self.numbers[at] < 0:
+            return None
+        return self.operations()[self.numbers[at]]
+
+
 class Child:
     """A process that carries out a plan: started by the constructor, ended by `close`."""
 
     def __init__(
         self,
-        operations: Sequence[Operation],
+        program: Program,
         streams: Sequence[int] = STREAMS,
         kept: int = 0,
         start: int | None = None,
         console: int | None = None,
     ) -> None:
-        descriptors = Descriptors(kept, start is not None, console is not None)
-        self._program = program(operations, descriptors)
+        self._program = program
         self.pid = 0  # of the container's process, once it is cloned
         self._told: list[int] = []
         self._hears, tells = os.pipe()
         goes, self._go = os.pipe()
         given = [tells, goes, *(fd for fd in (start, console) if fd is not None)]
         try:
-            self._starter = _spawn(self._program.image, streams, kept, given)
+            self._starter = _spawn(program.image, streams, kept, given)
         except BaseException:
             self._close_pipes()
             raise
@@ -133,6 +149,8 @@ class Child:
 
 def explain(operation: object, number: int) -> Failure:
     """One line about an operation that failed."""
+    from auberge.container.steps import Execute, FindProgram, RunHook
+
     why = os.strerror(number).lower()
     if isinstance(operation, FindProgram):
         name = operation.paths[-1].rpartition("/")[2]

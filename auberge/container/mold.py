@@ -6,10 +6,13 @@ form. A form that was met before costs a copy of its bytes instead of making hun
 """
 
 from auberge.container import stub
-from auberge.container.light import NamedTuple, Sequence
-from auberge.container.mounts import MountOverlay
-from auberge.container.stage import Descriptors, Stage
+from auberge.container.carry import Program
+from auberge.container.light import Sequence
+from auberge.container.mounts import Bind, MountOverlay
+from auberge.container.stage import Stage
 from auberge.container.steps import (
+    Execute,
+    FindProgram,
     NewKeyring,
     OpenCgroups,
     Operation,
@@ -17,42 +20,12 @@ from auberge.container.steps import (
     SetDomainname,
     SetHostname,
 )
-from auberge.container.table import ROW, ROWS, Late, capacity
+from auberge.container.talk import Descriptors, Mold, capacity
 
 MOST = 64  # forms that are kept, of some 50 KiB each
-PERSONAL = (OpenCgroups, MountOverlay, NewKeyring, SetHostname, SetDomainname)
-
-
-class Program(NamedTuple):
-    """An executable, and of which operation each of its rows is."""
-
-    image: bytes
-    operations: Sequence[Operation]
-    numbers: Sequence[int]
-
-    def operation_of(self, address: int) -> Operation | None:
-        """The operation whose row has that address; None if there is none."""
-        at, rest = divmod(address - ROWS, ROW)
-        if rest or not 0 <= at < len(self.numbers) or self.numbers[at] < 0:
-            return None
-        return self.operations[self.numbers[at]]
-
-
-class Mold(NamedTuple):
-    """The executable of one of its form, and where its personal strings are."""
-
-    image: bytes
-    late: tuple[Late, ...]
-    data: int  # where its data are
-    numbers: Sequence[int]
-
-    def filled(self, texts: Sequence[bytes]) -> bytes:
-        """The executable for these strings."""
-        image = bytearray(self.image)
-        for late, text in zip(self.late, texts, strict=True):
-            at = self.data + late.offset
-            image[at : at + 8 + late.room] = late.filled(text)
-        return bytes(image)
+PERSONAL = (
+    OpenCgroups, MountOverlay, Bind, NewKeyring, SetHostname, SetDomainname, FindProgram, Execute,
+)  # fmt: skip
 
 
 _molds: dict[object, Mold] = {}
@@ -60,6 +33,12 @@ _molds: dict[object, Mold] = {}
 
 def program(operations: Sequence[Operation], descriptors: Descriptors) -> Program:
     """The executable that carries these operations out."""
+    mold, texts = mold_of(operations, descriptors)
+    return Program(mold.filled(texts), mold.numbers, lambda: operations)
+
+
+def mold_of(operations: Sequence[Operation], descriptors: Descriptors) -> tuple[Mold, list[bytes]]:
+    """The mold for these operations, and their own strings."""
     parts: list[object] = [descriptors]
     texts: list[bytes] = []
     for operation in operations:
@@ -76,7 +55,7 @@ def program(operations: Sequence[Operation], descriptors: Descriptors) -> Progra
         if len(_molds) >= MOST:
             _molds.clear()
         mold = _molds[form] = cast(operations, descriptors)
-    return Program(mold.filled(texts), operations, mold.numbers)
+    return mold, texts
 
 
 def cast(operations: Sequence[Operation], descriptors: Descriptors) -> Mold:
@@ -90,4 +69,4 @@ def cast(operations: Sequence[Operation], descriptors: Descriptors) -> Mold:
     rows, data = stage.finish()
     image = stub.image(stub.code(), machine, rows, data)
     at = len(image) - stub.padded(len(data))
-    return Mold(image, tuple(stage.table.late), at, stage.table.numbers)
+    return Mold(image, tuple(stage.table.late), at, tuple(stage.table.numbers))

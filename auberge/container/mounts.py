@@ -42,7 +42,7 @@ class MountRoot(NamedTuple):
         if self.early:
             mount, place = stage.taken.pop((self.path, "/")), "/"
         else:
-            mount, place = stage.copy_of(self.path, deep=True), self.path
+            mount, place = stage.copy_of(table.text(self.path), deep=True), self.path
         flags = O_PATH | O_DIRECTORY | O_CLOEXEC
         target = table.keep("openat", k.AT_FDCWD, table.text(place), flags, 0)
         stage.move(mount, target)
@@ -120,7 +120,9 @@ class TakeMount(NamedTuple):
 
     def rows(self, stage: Stage) -> None:
         """`Bind` puts it in its place."""
-        stage.taken[self.source, self.destination] = stage.copy_of(self.source, self.deep)
+        stage.taken[self.source, self.destination] = stage.copy_of(
+            stage.table.text(self.source), self.deep
+        )
 
 
 class Bind(NamedTuple):
@@ -132,13 +134,21 @@ class Bind(NamedTuple):
     options: Options
     early: bool  # whether TakeMount has copied it before there were namespaces
 
+    def form(self) -> tuple[object, ...]:
+        """What of it the table depends on."""
+        return (self.source if self.early else "", *self[1:])
+
+    def personal(self) -> tuple[str, ...]:
+        """Strings of one container's, in the order of the rows."""
+        return () if self.early else (self.source,)
+
     def rows(self, stage: Stage) -> None:
         """Its attributes are set before anybody can see it."""
         o = self.options
         if self.early:
             mount = stage.taken.pop((self.source, self.destination))
         else:
-            mount = stage.copy_of(self.source, o.deep)
+            mount = stage.copy_of(stage.table.personal(self.source), o.deep)
         if o.set or o.clear:
             stage.change(mount, o.set, o.clear)
         if o.set_below or o.clear_below:

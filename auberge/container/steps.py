@@ -10,16 +10,9 @@ from auberge.container import kernel as k
 from auberge.container.clauses import CAPABILITIES, RLIMITS
 from auberge.container.config import Hook, Personality, Rlimit, Scheduler
 from auberge.container.light import NamedTuple, Protocol
-from auberge.container.stage import (
-    CLONED,
-    CREATED,
-    O_CLOEXEC,
-    O_DIRECTORY,
-    O_PATH,
-    READY,
-    Stage,
-)
+from auberge.container.stage import O_CLOEXEC, O_DIRECTORY, O_PATH, Stage
 from auberge.container.table import Label, Slot
+from auberge.container.talk import CLONED, CREATED, READY
 from auberge.refusal import Refusal
 
 
@@ -451,17 +444,25 @@ class FindProgram(NamedTuple):
 
     paths: tuple[str, ...]
 
+    def form(self) -> tuple[object, ...]:
+        """What of it the table depends on."""
+        return (len(self.paths),)
+
+    def personal(self) -> tuple[str, ...]:
+        """Strings of one container's, in the order of the rows."""
+        return self.paths
+
     def rows(self, stage: Stage) -> None:
         """faccessat2(2), with the rights that the program will have (AT_EACCESS is 0x200)."""
         table = stage.table
         found = Label()
         for path in self.paths[:-1]:
             after = Label()
-            name = table.text(path)
+            name = table.personal(path)
             table.call("faccessat2", k.AT_FDCWD, name, 1, 0x200, error=after)
             table.call("choose", name, store=stage.program, next=found)
             table.place(after)
-        name = table.text(self.paths[-1])
+        name = table.personal(self.paths[-1])
         table.call("faccessat2", k.AT_FDCWD, name, 1, 0x200)
         table.call("choose", name, store=stage.program)
         table.place(found)
@@ -485,6 +486,19 @@ class Execute(NamedTuple):
     args: tuple[str, ...]
     env: tuple[str, ...]
 
+    def form(self) -> tuple[object, ...]:
+        """What of it the table depends on."""
+        return len(self.args), len(self.env)
+
+    def personal(self) -> tuple[str, ...]:
+        """Strings of one container's, in the order of the rows."""
+        return (*self.args, *self.env)
+
     def rows(self, stage: Stage) -> None:
         """All descriptors but the standard and the preserved ones are closed by it."""
-        stage.table.call("execve", stage.program, stage.strings(self.args), stage.strings(self.env))
+        table = stage.table
+        args, env = (
+            table.words(*[table.personal(text) for text in texts], 0)
+            for texts in (self.args, self.env)
+        )
+        table.call("execve", stage.program, args, env)

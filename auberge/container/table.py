@@ -8,37 +8,17 @@ import struct
 
 from auberge.container.kernel import SYSCALLS
 from auberge.container.light import NamedTuple
+from auberge.container.talk import DATA, MESSAGE, ROW, ROWS, Late, capacity
 
-ROWS, DATA = 0x60_0000, 0x80_0000
-ROW = 12 * 8
 LIMIT = (DATA - ROWS) // ROW
-MESSAGE = 16  # bytes of what is told to the runtime: a kind or a row, and a number or an errno
-FAILED = DATA  # where the stub writes which row failed, and the errno
 CHOOSE = -1  # no system call: its result is the first argument
 WORD = (1 << 64) - 1
-PAGE = 4096
 
 
 class Slot(NamedTuple):
     """Where the result of a row is kept; as an argument, its value when the row is run."""
 
     address: int
-
-
-class Late(NamedTuple):
-    """Where a personal string is in the data: its length, and room for so many bytes."""
-
-    offset: int
-    room: int
-
-    def filled(self, raw: bytes) -> bytes:
-        """What is there for this string."""
-        return len(raw).to_bytes(8, "little") + raw.ljust(self.room, b"\0")
-
-
-def capacity(length: int) -> int:
-    """Room for a personal string of so many bytes, and its end."""
-    return max(64, 1 << length.bit_length())
 
 
 class Label:

@@ -15,8 +15,8 @@ from auberge.container.config_file import parse
 from auberge.container.mold import program
 from auberge.container.mount_options import parse as options_of
 from auberge.container.plan import CgroupMount, Choices, Host, plan
-from auberge.container.stage import Descriptors
 from auberge.container.steps import FindProgram
+from auberge.container.talk import Descriptors
 from auberge.refusal import Refusal
 
 HOST = Host(
