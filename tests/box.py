@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from auberge.container import stub
+from auberge.engine.cache import folder as folder_of_code
 from auberge.image.oci.importer import import_image
 from auberge.image.oci.names import host_architecture
 from tests.busybox import make_root
@@ -32,6 +33,7 @@ def layer():
 
     out = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
         root = make_root(folder)
         with open(root / "etc/passwd", "a") as file:
             file.write("guest:x:1000:1000:guest:/home:/bin/sh\n")
@@ -61,9 +63,9 @@ def fill(folder):
     code = Path(folder) / "code"
     code.mkdir(parents=True, mode=0o700)
     stub.code()
-    for name in os.listdir(stub._folder()):
+    for name in os.listdir(folder_of_code()):
         if name.startswith("stub-"):
-            shutil.copy(os.path.join(stub._folder(), name), code)
+            shutil.copy(os.path.join(folder_of_code(), name), code)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUBERGE_CACHE_DIR", str(folder))
         import_box(folder)

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from errno import EACCES, EISDIR, ENOENT, ENOEXEC, ENOTDIR, EPERM
 
 from auberge.container.carry import Failure
-from auberge.container.config import Process, User
+from auberge.container.config import Process
 from auberge.container.inside import Entry, enter
 from auberge.container.light import NamedTuple
 from auberge.container.runtime import Container
 from auberge.container.steps import EnterFolder, Execute, FindProgram, MakeFolder
 from auberge.image.oci.identity import identify
+from auberge.monitor.container_config import whom
 from auberge.monitor.container_image import Settled
 from auberge.monitor.guest import NOT_EXECUTABLE, NOT_FOUND, NotStarted
 from auberge.monitor.offspring import Offspring
@@ -117,10 +118,7 @@ def more_process(
             f"-u: {user!r}: without root a container has one user; it is {first.user.uid} here"
         )
     variables["HOME"] = f"HOME={who.home}"
-    groups = () if os.geteuid() else who.groups
-    return process._replace(
-        user=User(who.uid, who.gid, None, groups), env=tuple(variables.values())
-    )
+    return process._replace(user=whom(who), env=tuple(variables.values()))
 
 
 def execute(container: Container, process: Process, streams: Sequence[int], image: str) -> Joined:

@@ -27,6 +27,7 @@ from auberge.container.config import (
 )
 from auberge.container.light import NamedTuple
 from auberge.container.seccomp_default import default_profile
+from auberge.image.oci.identity import Identity
 from auberge.image.oci.runtime import Defaults
 from auberge.monitor.options import Options, volumes
 from auberge.refusal import Refusal
@@ -120,12 +121,19 @@ def configuration(options: Options, defaults: Defaults, place: Place) -> Config:
             terminal=options.terminal,
             env=environment(options, defaults),
             capabilities=_capabilities(options),
-            user=User(user.uid, user.gid, None, user.groups if root else ()),
+            user=whom(user),
         ),
         hostname=hostname(options),
         annotations=defaults.annotations,
         linux=linux,
     )
+
+
+def whom(user: Identity) -> User:
+    """A user's process is in its first group as in the others: who leaves that one for another is
+    still denied what it is denied (CVE-2022-36109)."""
+    groups = tuple(dict.fromkeys((user.gid, *user.groups))) if os.geteuid() == 0 else ()
+    return User(user.uid, user.gid, None, groups)
 
 
 def hostname(options: Options) -> str:
@@ -154,16 +162,25 @@ def _volumes(options: Options) -> list[Mount]:
 
 
 def _capabilities(options: Options) -> Capabilities:
+    """docker's, and what is said. What this process has not got itself nobody gets, unless it is
+    asked for by name: then the start says so."""
     from auberge.container.clauses import CAPABILITIES as EVERY
 
-    if not options.cap_add and not options.cap_drop:
-        return Capabilities(CAPABILITIES, CAPABILITIES, (), CAPABILITIES)
-    everything = tuple(f"CAP_{name}" for name in EVERY)
-    found = set() if "ALL" in options.cap_drop else {*CAPABILITIES}
+    ours = _held() if os.geteuid() == 0 else -1  # in a user namespace, there are all
+    everything = tuple(f"CAP_{name}" for at, name in enumerate(EVERY) if ours >> at & 1)
+    found = set() if "ALL" in options.cap_drop else {*CAPABILITIES} & {*everything}
     found |= {*everything} if "ALL" in options.cap_add else set()
     found = (found - {*options.cap_drop}) | ({*options.cap_add} - {"ALL"})
-    names = tuple(name for name in everything if name in found)
+    names = tuple(sorted(found))
     return Capabilities(names, names, (), names)
+
+
+@cache
+def _held() -> int:
+    """The capabilities that this process may use (proc_pid_status(5), "CapPrm")."""
+    with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
+        masks = [int(line.split()[1], 16) for line in file if line.startswith("CapPrm:")]
+    return masks[0]
 
 
 def _resources(options: Options) -> Resources | None:

@@ -103,7 +103,7 @@ def _check_network(options: Options) -> None:
 def bytes_of(size: str | int, where: str = "--memory") -> int:
     """How many bytes `256M` or `1g` is; raises Refusal."""
     text = str(size).upper().removesuffix("B")
-    digits, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "")
+    digits, unit = (text[:-1], text[-1]) if text and text[-1] in UNITS else (text, "")
     if not (digits.isascii() and digits.isdecimal()) or len(digits) > 15 or not int(digits):
         raise Refusal(f"{where}: {size!r} is not a size; write it as 256M or 2G")
     return int(digits) << 10 * (UNITS.index(unit) + 1 if unit else 0)
