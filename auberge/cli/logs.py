@@ -87,16 +87,11 @@ def _is_since(entry: Entry, since: datetime) -> bool:
 def last(all_of_them: list[Entry | None], count: int) -> list[Entry]:
     """The last lines, of which a line may be several entries."""
     found = [entry for entry in all_of_them if entry is not None]
-    at = len(found)
-    while at and count >= 0:
-        if found[at - 1].data.endswith(b"\n"):
-            count -= 1
-            if count < 0:
-                break
-        elif at == len(found):
-            count -= 1  # a last line without an end is a line, too
-        at -= 1
-    return found[at:]
+    ends = [at for at, entry in enumerate(found, 1) if entry.data.endswith(b"\n")]
+    if found and (not ends or ends[-1] < len(found)):
+        ends.append(len(found))  # a last line without an end is a line, too
+    begins = [0, *ends[:-1]]
+    return found[begins[-count] :] if 0 < count <= len(ends) else found if count else []
 
 
 def write(fd: int, data: bytes) -> None:

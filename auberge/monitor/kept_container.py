@@ -61,15 +61,23 @@ class KeptContainer:
             oom_killed = guest.oom_killed
         except Refusal as refusal:
             error = str(refusal)
-        record = ended(self._record, status, oom_killed)
+        record = ended(self._record, status, oom_killed)._replace(error=error)
         try:
-            self._folder.save(record._replace(error=error))
-            os.unlink(self._record.socket)  # the name is free as soon as the folder is gone
+            self._folder.save(record)
+            self._hang_up()
             if record.remove:
                 roster.remove(self._folder)
             else:
                 roster.let_go(self._folder, record)
         except (Refusal, OSError) as failure:  # `ps` finds it as it is
-            if os.path.isdir(self._folder.path):
+            self._hang_up()
+            if os.path.isdir(self._folder.path):  # and was not removed by others
                 self._folder.save(record._replace(error=str(failure)))
         return status
+
+    def _hang_up(self) -> None:
+        """Give the socket's name up: the guest's is free as soon as the folder is gone."""
+        try:
+            os.unlink(self._record.socket)
+        except FileNotFoundError:
+            pass
