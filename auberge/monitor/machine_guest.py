@@ -295,7 +295,7 @@ class Life:
             drivers.append("virtio_net")
         if self._shares is not None:
             devices += self._shares.devices()
-            drivers.append("9pnet_virtio")
+            drivers += ["9pnet_virtio", "9p"]
         devices.append(self._streams.ports)
         memory = options.memory or MEMORY
         if memory < LEAST_MEMORY:

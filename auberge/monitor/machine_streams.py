@@ -101,6 +101,8 @@ class Outward(Flow):
 class Drain(Flow):
     """From the guest to a function of ours, which says whether it wants to hear more."""
 
+    writes = True
+
     def __init__(
         self, port: Port, hear: Callable[[bytes], bool], over: Callable[[bool], None]
     ) -> None:

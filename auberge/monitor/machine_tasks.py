@@ -1,7 +1,5 @@
 """What a machine's guest says of itself: processes, numbers, users. All of it may be invented."""
 
-import math
-
 from auberge.image.oci.identity import Identity
 from auberge.monitor.guest import Task, Usage
 from auberge.refusal import Refusal
@@ -68,30 +66,31 @@ def usage(text: str) -> Usage:
 def tasks(text: str) -> list[Task]:
     """What `/tasks` of the cell printed; what is no process there is left out."""
     found = []
+    inner: dict[int, int] = {}
     for block in text.split("\n\n"):
-        task = _task([line for line in block.split("\n") if line])
-        if task is not None:
-            found.append(task)
-    return found
+        lines = [line for line in block.split("\n") if line]
+        fields = {line.partition(":")[0]: line.partition(":")[2].split() for line in lines[1:3]}
+        pids = [number(word) for word in fields.get("NSpid", [])]
+        task = _task(lines, fields.get("Uid", []))
+        if task is not None and pids and pids[0] is not None and pids[-1] is not None:
+            inner[pids[0]] = pids[-1]
+            found.append(task._replace(pid=pids[-1]))
+    # who comes from outside of the guest's namespace has no parent in it
+    return [task._replace(parent=inner.get(task.parent, 0)) for task in found]
 
 
-def _task(lines: list[str]) -> Task | None:
+def _task(lines: list[str], uids: list[str]) -> Task | None:
     if not lines or ")" not in lines[0]:
         return None
     name = lines[0].partition("(")[2].rpartition(")")[0]
     rest = lines[0].rpartition(")")[2].split()
-    inner = {line.partition(":")[0]: line.partition(":")[2].split() for line in lines[1:3]}
-    pids, uids = inner.get("NSpid", []), inner.get("Uid", [])
-    pid = number(pids[-1]) if pids else None
-    if pid is None or not uids or number(uids[0]) is None or len(rest) <= _STAT_SYSTEM:
+    if not uids or number(uids[0]) is None or len(rest) <= _STAT_SYSTEM:
         return None
-    parent = number(rest[_STAT_PARENT])
-    ticks = [number(rest[n]) for n in (_STAT_USER, _STAT_SYSTEM)]
-    if parent is None or None in ticks:
+    parent, user, system = (number(rest[n]) for n in (_STAT_PARENT, _STAT_USER, _STAT_SYSTEM))
+    if parent is None or user is None or system is None:
         return None
-    seconds = math.fsum(tick for tick in ticks if tick is not None) / TICKS
     command = lines[3].strip() if len(lines) > 3 else ""
-    return Task(pid, parent, uids[0], seconds, printable(command or f"[{name}]"))
+    return Task(0, parent, uids[0], (user + system) / TICKS, printable(command or f"[{name}]"))
 
 
 def printable(text: str) -> str:
