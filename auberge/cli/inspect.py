@@ -1,10 +1,12 @@
-"""`auberge inspect`: look into a guest that runs: harts, memory map, registers, page tables."""
+"""`auberge inspect`: look into a guest: its record; of a machine, harts, registers, page tables."""
 
 import argparse
 import json
 
+from auberge.monitor import guests, roster
 from auberge.monitor.control import ask
 from auberge.monitor.names import socket_path
+from auberge.monitor.roster import Seen
 from auberge.refusal import Refusal
 
 PATIENCE = 20.0
@@ -14,7 +16,7 @@ PATIENCE = 20.0
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the guest and what of it is shown."""
     add = parser.add_argument
-    add("name", metavar="NAME", help="as given to `auberge boot --name`")
+    add("name", metavar="NAME", help="a guest, by name or the beginning of its id")
     add(
         "--page-table", metavar="GVA",
         help="where a virtual address or symbol leads: each entry, permissions, the TLB",
@@ -27,6 +29,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask the guest, which stands still for a moment, and print what it says."""
+    if not (args.page_table or args.registers or args.memory):
+        seen = known(args.name)
+        if seen is not None:
+            print(json.dumps(described(seen), indent=None if args.json else 1))
+            return 0
     question: dict[str, object] = {"verb": "inspect", "hart": args.hart}
     if (args.page_table is not None) + args.registers + (args.memory is not None) > 1:
         raise Refusal("inspect: --page-table, --registers and --memory: ask for one at a time")
@@ -42,6 +49,32 @@ def run(args: argparse.Namespace) -> int:
         case _:
             raise Refusal(f"{args.name}: not a guest of this version; start it again")
     return 0
+
+
+def known(name: str) -> Seen | None:
+    """The guest of that name that has a record; None if there is none, or it is a machine that
+    `auberge boot` runs."""
+    try:
+        seen = roster.look(guests.find(name))
+    except Refusal:
+        return None
+    if seen.record is None:
+        raise Refusal(seen.note)
+    return seen
+
+
+def described(seen: Seen) -> dict[str, object]:
+    """A guest's record, and how it fares now."""
+    assert seen.record is not None and seen.folder is not None
+    record = seen.record._asdict()
+    for field in ("process", "supervisor"):
+        record[field] = record[field]._asdict()
+    return record | {
+        "status": seen.status,
+        "note": seen.note,
+        "supervised": seen.record.supervised,
+        "folder": seen.folder.path,
+    }
 
 
 def memory_range(text: str) -> list[object]:

@@ -59,6 +59,7 @@ def start(name: str, container: Container, words: Words) -> int:
         pivot=not words.flag("no-pivot"),
         keyring=not words.flag("no-new-keyring"),
         waits=name == "create",
+        again=name == "run",  # what engines create never comes again
     )
     prepared = prepare(bundle, container.id, how)
     mark("configuration and plan")

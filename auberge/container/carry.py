@@ -3,16 +3,19 @@
 Nothing of Python runs between the start of that program and the container's own: see stub.py.
 """
 
+from __future__ import annotations
+
 import fcntl
 import os
 import struct
 
 from auberge.container import stub
-from auberge.container.light import Sequence
-from auberge.container.stage import CLONED, LONGEST_STATE, SIGKILL, Descriptors, Stage
-from auberge.container.steps import Execute, FindProgram, Operation, RunHook
-from auberge.container.table import MESSAGE, ROWS
+from auberge.container.light import TYPE_CHECKING, Callable, NamedTuple, Sequence
+from auberge.container.talk import CLONED, LONGEST_STATE, MESSAGE, ROW, ROWS, SIGKILL
 from auberge.refusal import Refusal
+
+if TYPE_CHECKING:
+    from auberge.container.steps import Operation
 
 LIFTED = 64  # above what a child may want at fixed numbers
 SIGNALS = [n for n in range(1, 65) if n not in (9, 19, 32, 33)]
@@ -30,16 +33,19 @@ class Failure(Refusal):
         self.errno = errno
 
 
-def program(operations: Sequence[Operation], descriptors: Descriptors) -> tuple[Stage, bytes]:
-    """The executable that carries these operations out, and the stage that knows its rows."""
-    machine = stub.machine_name()
-    hooks = any(isinstance(operation, RunHook) for operation in operations)
-    stage = Stage(machine, descriptors, hooks)
-    for operation in operations:
-        stage.table.begin(operation)
-        operation.rows(stage)
-    rows, data = stage.finish()
-    return stage, stub.image(stub.code(), machine, rows, data)
+class Program(NamedTuple):
+    """An executable, and of which operation each of its rows is."""
+
+    image: bytes
+    numbers: Sequence[int]
+    operations: Callable[[], Sequence[Operation]]  # asked for where one has failed
+
+    def operation_of(self, address: int) -> Operation | None:
+        """The operation whose row has that address; None if there is none."""
+        at, rest = divmod(address - ROWS, ROW)
+        if rest or not 0 <= at < len(self.numbers) or self.numbers[at] < 0:
+            return None
+        return self.operations()[self.numbers[at]]
 
 
 class Child:
@@ -47,21 +53,20 @@ class Child:
 
     def __init__(
         self,
-        operations: Sequence[Operation],
+        program: Program,
         streams: Sequence[int] = STREAMS,
         kept: int = 0,
         start: int | None = None,
         console: int | None = None,
     ) -> None:
-        descriptors = Descriptors(kept, start is not None, console is not None)
-        self._stage, image = program(operations, descriptors)
+        self._program = program
         self.pid = 0  # of the container's process, once it is cloned
         self._told: list[int] = []
         self._hears, tells = os.pipe()
         goes, self._go = os.pipe()
         given = [tells, goes, *(fd for fd in (start, console) if fd is not None)]
         try:
-            self._starter = _spawn(image, streams, kept, given)
+            self._starter = _spawn(program.image, streams, kept, given)
         except BaseException:
             self._close_pipes()
             raise
@@ -112,7 +117,7 @@ class Child:
         return True
 
     def _failure(self, row: int, number: int) -> Refusal:
-        return explain(self._stage.table.operation_of(row), number)
+        return explain(self._program.operation_of(row), number)
 
     def _reap_starter(self) -> None:
         if self._starter:
@@ -144,6 +149,8 @@ class Child:
 
 def explain(operation: object, number: int) -> Failure:
     """One line about an operation that failed."""
+    from auberge.container.steps import Execute, FindProgram, RunHook
+
     why = os.strerror(number).lower()
     if isinstance(operation, FindProgram):
         name = operation.paths[-1].rpartition("/")[2]

@@ -64,10 +64,20 @@ def rules(wanted: Sequence[DeviceRule]) -> list[Rule]:
     """The rules to enforce: none if none are wanted. Raises Refusal."""
     if not wanted:
         return []
-    found: list[Rule] = []
-    for index, rule in enumerate([*wanted, *ALWAYS]):
-        found += _normal(rule, f"{WHERE}[{index}]")
-    return found
+    asked = tuple(wanted)
+    known = _rules.get(asked)
+    if known is None:
+        known = []
+        for index, rule in enumerate([*wanted, *ALWAYS]):
+            known += _normal(rule, f"{WHERE}[{index}]")
+        _rules.clear()
+        _rules[asked] = known
+    return list(known)
+
+
+# of the last container: the next one may well have the same
+_rules: dict[tuple[DeviceRule, ...], list[Rule]] = {}
+_writes: dict[tuple[Rule, ...], list[Write]] = {}
 
 
 def _normal(rule: DeviceRule, where: str) -> list[Rule]:
@@ -102,7 +112,13 @@ def confine(cgroup: Cgroup, found: Sequence[Rule]) -> None:
     if not found:
         return
     if cgroup.node("devices") is not None:
-        cgroup.apply(writes(found))
+        known = tuple(found)
+        wanted = _writes.get(known)
+        if wanted is None:
+            wanted = writes(found)
+            _writes.clear()
+            _writes[known] = wanted
+        cgroup.apply(wanted)
         return
     node = cgroup.node("")
     if node is None:

@@ -91,7 +91,18 @@ def read_layout(proc: str = "/proc", root: str = "") -> Layout:
         mounts = file.read()
     with open(f"{proc}/self/cgroup", "rb") as file:
         cgroups = file.read()
-    return find_layout(os.fsdecode(mounts), os.fsdecode(cgroups), root)
+    asked = (mounts, cgroups, root)
+    known = _last.get(asked)
+    if known is None or any(
+        h.version == 2 and _enabled(h.mount) != h.controllers for h in known.hierarchies
+    ):
+        known = find_layout(os.fsdecode(mounts), os.fsdecode(cgroups), root)
+        _last.clear()  # mounts change rarely, and then for good; what v2 has, whenever it is told
+        _last[asked] = known
+    return known
+
+
+_last: dict[tuple[bytes, bytes, str], Layout] = {}
 
 
 def find_layout(mountinfo: str, cgroups: str, root: str = "") -> Layout:

@@ -22,6 +22,7 @@ from auberge.container.clauses import (
 )
 from auberge.container.light import Annotated, Literal, NamedTuple
 
+LONGEST = 16 << 20  # bytes of a config.json; real ones have some 10 KiB
 Text = Annotated[str, without_nul]
 AbsolutePath = Annotated[str, without_nul, absolute]
 Program = Annotated[str, without_nul, program]

@@ -1,6 +1,6 @@
 """config.json read and checked against the types of config.py: every error names path and fix."""
 
-from auberge.container.config import Config
+from auberge.container.config import LONGEST
 from auberge.container.light import TYPE_CHECKING, Callable, read_json, special
 from auberge.refusal import Refusal
 
@@ -9,7 +9,6 @@ if TYPE_CHECKING:
 
     _T = TypeVar("_T")
 
-LONGEST = 16 << 20  # bytes of a config.json; real ones have some 10 KiB
 CAPITALS = {
     "id": "ID", "io": "IO", "iops": "IOPS", "tcp": "TCP", "oom": "OOM", "cpu": "CPU",
     "cmt": "CMT", "mbm": "MBM",
@@ -31,19 +30,6 @@ else:
 
 class Wrong(Exception):
     """What is wrong with a value, and where: `$.process.cwd: ...; ...`."""
-
-
-def load(path: str) -> Config:
-    """The config.json at `path`; raises Refusal with all it takes to mend it."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read(LONGEST + 1)
-    except OSError as error:
-        raise Refusal(
-            f"{path}: {(error.strerror or 'unreadable').lower()}; "
-            "give the folder of a bundle, with its config.json"
-        ) from None
-    return parse(data, Config, path)
 
 
 def parse(data: bytes, kind: "type[_T]", name: str) -> "_T":

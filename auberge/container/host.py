@@ -19,11 +19,14 @@ def this_host(bundle: str, layout: Layout, nodes: Sequence[Node]) -> Host:
         )
         for h in layout.hierarchies
     )
+    if not _facts:  # what a kernel does not change while it runs
+        _facts.append((_last_capability(), _labels(), os.path.exists("/proc/keys")))
+    last, labels, keyrings = _facts[0]
     root = os.geteuid() == 0
-    return Host(
-        bundle, os.path.isdir, _mount_of, _last_capability(), root, mounts, _labels(),
-        os.path.exists("/proc/keys"),
-    )  # fmt: skip
+    return Host(bundle, os.path.isdir, _mount_of, last, root, mounts, labels, keyrings)
+
+
+_facts: list[tuple[int, tuple[str, ...], bool]] = []
 
 
 def _last_capability() -> int:

@@ -9,10 +9,12 @@ from auberge.container.cgroups_layout import read_layout
 from auberge.container.config import Namespace, Process
 from auberge.container.host import this_host
 from auberge.container.light import NamedTuple, Sequence
+from auberge.container.mold import program
 from auberge.container.plan import Choices, plan_exec
-from auberge.container.runtime import Container, adjust, compiled_filter, owned
-from auberge.container.stage import CREATED, READY
+from auberge.container.prepare import compiled_filter, owned
+from auberge.container.runtime import Container, adjust
 from auberge.container.steps import OpenCgroups
+from auberge.container.talk import CREATED, READY, Descriptors
 from auberge.refusal import Refusal
 
 
@@ -55,7 +57,8 @@ def enter(container: Container, process: Process, how: Entry) -> Child:
     steps = plan_exec(process, spaces, host, choices, _sets_groups(record.pid)).operations
     cgroup = container.cgroup(record)
     entering = OpenCgroups(tuple(cgroup.tasks), cgroup.clone_into_beside(record.pid))
-    child = Child((entering, *steps), how.streams, how.kept, None, how.console)
+    made = program((entering, *steps), Descriptors(how.kept, False, how.console is not None))
+    child = Child(made, how.streams, how.kept, None, how.console)
     try:
         child.until(READY)
         if not processes.is_alive(record.pid, record.start_time):

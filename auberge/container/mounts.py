@@ -42,7 +42,7 @@ class MountRoot(NamedTuple):
         if self.early:
             mount, place = stage.taken.pop((self.path, "/")), "/"
         else:
-            mount, place = stage.copy_of(self.path, deep=True), self.path
+            mount, place = stage.copy_of(table.text(self.path), deep=True), self.path
         flags = O_PATH | O_DIRECTORY | O_CLOEXEC
         target = table.keep("openat", k.AT_FDCWD, table.text(place), flags, 0)
         stage.move(mount, target)
@@ -57,18 +57,29 @@ class MountOverlay(NamedTuple):
     upper: str
     work: str
     at: str
+    options: tuple[str, ...] = ()  # others of overlayfs
+
+    def form(self) -> tuple[object, ...]:
+        """What of it the table depends on."""
+        return ()
+
+    def personal(self) -> tuple[str, ...]:
+        """Strings of one container's, in the order of the rows."""
+        below = f"lowerdir={':'.join(self.lower)}"
+        data = ",".join((below, f"upperdir={self.upper}", f"workdir={self.work}", *self.options))
+        return (self.at, data)
 
     def rows(self, stage: Stage) -> None:
-        """Mounted in the container's own namespace: it ends with it, whatever happens."""
+        """Mounted in the container's own namespace: it ends with it, whatever happens.
+
+        By mount(2), whose options are a page; fsconfig(2) takes 255 bytes of layers.
+        """
         table = stage.table
-        data: list[tuple[str, str | None]] = [("lowerdir", ":".join(self.lower))]
-        data += [("upperdir", self.upper), ("workdir", self.work)]
-        mount = new_file_system(stage, "overlay", "overlay", (), tuple(data), 0)
+        name = table.text("overlay")
+        at, data = [table.personal(text) for text in self.personal()]
+        table.call("mount", name, at, name, 0, data)
         flags = O_PATH | O_DIRECTORY | O_CLOEXEC
-        target = table.keep("openat", k.AT_FDCWD, table.text(self.at), flags, 0)
-        stage.move(mount, target)
-        stage.close(target)
-        table.call("choose", mount, store=stage.root)
+        table.call("openat", k.AT_FDCWD, at, flags, 0, store=stage.root)
 
 
 class OpenNull(NamedTuple):
@@ -109,7 +120,9 @@ class TakeMount(NamedTuple):
 
     def rows(self, stage: Stage) -> None:
         """`Bind` puts it in its place."""
-        stage.taken[self.source, self.destination] = stage.copy_of(self.source, self.deep)
+        stage.taken[self.source, self.destination] = stage.copy_of(
+            stage.table.text(self.source), self.deep
+        )
 
 
 class Bind(NamedTuple):
@@ -121,13 +134,21 @@ class Bind(NamedTuple):
     options: Options
     early: bool  # whether TakeMount has copied it before there were namespaces
 
+    def form(self) -> tuple[object, ...]:
+        """What of it the table depends on."""
+        return (self.source if self.early else "", *self[1:])
+
+    def personal(self) -> tuple[str, ...]:
+        """Strings of one container's, in the order of the rows."""
+        return () if self.early else (self.source,)
+
     def rows(self, stage: Stage) -> None:
         """Its attributes are set before anybody can see it."""
         o = self.options
         if self.early:
             mount = stage.taken.pop((self.source, self.destination))
         else:
-            mount = stage.copy_of(self.source, o.deep)
+            mount = stage.copy_of(stage.table.personal(self.source), o.deep)
         if o.set or o.clear:
             stage.change(mount, o.set, o.clear)
         if o.set_below or o.clear_below:

@@ -3,8 +3,16 @@
 import os
 
 from auberge.container.light import NamedTuple
-from auberge.container.network_bridge import UNLIMITED, Attachment, Bridge, Rates, attach, detach
-from auberge.container.network_user import UserNetwork, start, stop
+from auberge.container.network_bridge import (
+    UNLIMITED,
+    Attachment,
+    Bridge,
+    Rates,
+    attach,
+    detach,
+    detach_by_name,
+)
+from auberge.container.network_user import UserNetwork, start, stop, stop_by_name
 from auberge.machine.net.forward import Forward
 from auberge.refusal import Refusal
 
@@ -60,6 +68,14 @@ def disconnect(connection: Connection) -> None:
         detach(connection.bridge)
     if connection.user is not None:
         stop(connection.user)
+
+
+def disconnect_by_name(mode: str, container: str) -> None:
+    """Take back what another process has given to a container; nothing to do if it is gone."""
+    if mode == "bridge":
+        detach_by_name(Bridge(), container)
+    if mode == "user":
+        stop_by_name(user_folder(), container)
 
 
 def user_folder() -> str:

@@ -92,6 +92,21 @@ def detach(attachment: Attachment) -> None:
             _release(bridge, subnet, lease, leases, rules, netlink)
 
 
+def detach_by_name(bridge: Bridge, container: str) -> None:
+    """The same of a container that another process had connected."""
+    folder = os.path.join(bridge.folder, bridge.name)
+    if not os.path.isdir(folder):
+        return
+    subnet = parse_subnet(bridge.subnet)
+    leases = Leases(folder, subnet)
+    with leases.locked():
+        found = [lease for lease in leases.all() if lease.container == container]
+        if found:
+            with Rules(bridge.name) as rules, _opened() as netlink:
+                for lease in found:
+                    _release(bridge, subnet, lease, leases, rules, netlink)
+
+
 def collect(bridge: Bridge) -> list[str]:
     """Free what belongs to containers that have ended without anyone's help; their names."""
     leases = Leases(os.path.join(bridge.folder, bridge.name), parse_subnet(bridge.subnet))

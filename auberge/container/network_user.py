@@ -111,6 +111,19 @@ def stop(network: UserNetwork) -> None:
         _forget(network.folder, network.container)
 
 
+def stop_by_name(folder: str, container: str) -> None:
+    """The same of a container that another process had connected, however far that one got."""
+    if not os.path.isdir(folder):
+        return
+    with _locked(folder):
+        known = _read(folder, container)
+        if known is not None:
+            _end(known[0])
+        for helper in _unwritten(f"{folder}/.{container}."):
+            _end(helper)
+        _forget(folder, container)
+
+
 def collect(folder: str) -> list[str]:
     """End the networks of containers that have ended; their names."""
     if not os.path.isdir(folder):
@@ -142,18 +155,27 @@ def _collect(folder: str) -> list[str]:
                 _forget(folder, container)
                 ended.append(container)
             continue
-        try:
-            with open(f"{folder}/{name}") as file:
-                helper, first = (
-                    Running(int(words[1]), int(words[2])) for words in map(str.split, file)
-                )
-        except (OSError, ValueError, IndexError):
+        known = _read(folder, name)
+        if known is None:
             continue  # none of ours
+        helper, first = known
         if running(first.pid) != first or running(helper.pid) != helper:
             _end(helper)
             _forget(folder, name)
             ended.append(name)
     return ended
+
+
+def _read(folder: str, name: str) -> tuple[Running, Running] | None:
+    """What a file says: the program, and the container's first process."""
+    try:
+        with open(f"{folder}/{name}") as file:
+            helper, first = (
+                Running(int(words[1]), int(words[2])) for words in map(str.split, file)
+            )
+    except (OSError, ValueError, IndexError):
+        return None
+    return helper, first
 
 
 def _unwritten(prefix: str) -> list[Running]:

@@ -4,108 +4,26 @@ The order of what is done to the host is the order of the lines here. Each step 
 something behind is recorded first, so that `delete` finds it, whenever this process is killed.
 """
 
+from __future__ import annotations
+
 import os
 import time
 
 from auberge.container import processes
-from auberge.container.carry import STREAMS, Child
+from auberge.container.carry import Child
 from auberge.container.cgroups import Cgroup
-from auberge.container.cgroups_layout import Layout, Node, read_layout
-from auberge.container.clauses import RLIMITS
+from auberge.container.cgroups_layout import Layout, Node
 from auberge.container.config import Config, Hooks, Process
-from auberge.container.config_file import load, parse
-from auberge.container.config_rules import check
-from auberge.container.host import this_host
-from auberge.container.light import NamedTuple, Sequence, write_json
-from auberge.container.mounts import MountOverlay
-from auberge.container.plan import Choices, Plan, plan
+from auberge.container.prepare import Prepared, needed_controllers
+from auberge.container.prepare import Start as Start
+from auberge.container.prepare import prepare as prepare
+from auberge.container.prepare import prepare_config as prepare_config
 from auberge.container.record import CgroupPlace, Folder, Record
-from auberge.container.stage import CREATED, READY, SIGKILL
-from auberge.container.steps import Filter, OpenCgroups
 from auberge.container.stopwatch import mark
+from auberge.container.talk import CREATED, READY, SIGKILL, Descriptors
 from auberge.refusal import Refusal
 
 PATIENCE = 10.0  # seconds for a killed process to be gone
-
-
-class Start(NamedTuple):
-    """How a container is started, beside what its bundle says."""
-
-    streams: Sequence[int] = STREAMS
-    kept: int = 0  # preserved descriptors, from 3 on
-    console: int | None = None  # a socket that is sent the terminal
-    pivot: bool = True
-    keyring: bool = True
-    waits: bool = False  # for `start`, instead of running at once
-    overlay: MountOverlay | None = None
-    sparing: bool = False  # no cgroups of v1 but those that a limit needs: each costs milliseconds
-
-
-class Prepared(NamedTuple):
-    """A bundle that is understood: nothing has been done to the host yet."""
-
-    config: Config
-    bundle: str
-    plan: Plan
-    layout: Layout
-    nodes: tuple[Node, ...]
-
-
-def prepare(bundle: str, name: str, how: Start) -> Prepared:
-    """Read and check a bundle; raises Refusal."""
-    bundle = os.path.abspath(bundle)
-    config = load(os.path.join(bundle, "config.json"))
-    check(config)
-    return prepare_config(config, bundle, name, how)
-
-
-def prepare_config(config: Config, bundle: str, name: str, how: Start) -> Prepared:
-    """The same of a configuration that was checked."""
-    layout = read_layout()
-    nodes = layout.place(config.linux.cgroups_path, name)
-    if how.sparing:
-        needed = needed_controllers(config)
-        nodes = tuple(n for n in nodes if n.version == 2 or needed.intersection(n.controllers))
-    host = this_host(bundle, layout, nodes)
-    choices = Choices(
-        name, how.pivot, how.keyring, owned(how.streams), compiled_filter(config), how.overlay
-    )
-    return Prepared(config, bundle, plan(config, host, choices), layout, nodes)
-
-
-def compiled_filter(config: Config) -> Filter | None:
-    """The filter of linux.seccomp, if there is one; raises Refusal."""
-    profile = config.linux.seccomp
-    if profile is None:
-        return None
-    from auberge.container.seccomp import compile_filter
-
-    made = compile_filter(profile, filter_folder())
-    if made.listener is not None:
-        raise Refusal(
-            "config.json: $.linux.seccomp: SCMP_ACT_NOTIFY is not supported; use another action"
-        )
-    return Filter(made.program, made.flags)
-
-
-def filter_folder() -> str:
-    """Where compiled filters are kept."""
-    from auberge.engine.cache import folder
-
-    return folder()
-
-
-def owned(streams: Sequence[int]) -> tuple[int, ...]:
-    """Which of the standard streams a user may be given: all but /dev/null."""
-    null = os.stat("/dev/null").st_rdev
-    found = []
-    for at, fd in enumerate(streams):
-        try:
-            if os.fstat(fd).st_rdev != null:
-                found.append(at)
-        except OSError:
-            pass
-    return tuple(found)
 
 
 class Container:
@@ -115,6 +33,7 @@ class Container:
         self.folder = Folder(root, name)
         self.id = name
         self._reaped = False
+        self._config: Config | None = None  # what we have made it from ourselves
 
     # -- create ---------------------------------------------------------------------------------
 
@@ -122,6 +41,7 @@ class Container:
         """Make the container; it waits for `start`, or runs, as `how` says. Raises Refusal, and
         leaves nothing behind then."""
         self.folder.create()
+        self._config = prepared.config
         record = Record(
             self.id, prepared.bundle, _now(), owner=os.geteuid(),
             cgroups=tuple(CgroupPlace(*node) for node in prepared.nodes),
@@ -157,9 +77,9 @@ class Container:
             os.mkfifo(self.folder.fifo, 0o600)
             fifo = os.open(self.folder.fifo, os.O_RDWR | os.O_CLOEXEC)
         try:
-            entering = OpenCgroups(tuple(cgroup.tasks), cgroup.clone_into)
-            operations = (entering, *prepared.plan.operations)
-            child = Child(operations, how.streams, how.kept, fifo, how.console)
+            descriptors = Descriptors(how.kept, fifo is not None, how.console is not None)
+            program = prepared.program(cgroup, descriptors)
+            child = Child(program, how.streams, how.kept, fifo, how.console)
         finally:
             if fifo is not None:
                 os.close(fifo)
@@ -185,6 +105,8 @@ class Container:
                 state = self.state_text(record, "creating")
                 run_hooks("prestart", hooks.prestart, state)
                 run_hooks("createRuntime", hooks.create_runtime, state)
+            if how.connect is not None:  # while its process can be looked at without privileges
+                how.connect(pid)
             mark("limits and hooks")
             child.go(self._inner_state(config, record, "creating"))
             child.until(CREATED)
@@ -250,6 +172,10 @@ class Container:
 
     def config(self) -> Config:
         """The configuration that it was made from."""
+        if self._config is not None:
+            return self._config
+        from auberge.container.config_file import parse
+
         try:
             with open(self.folder.config, "rb") as file:
                 return parse(file.read(), Config, "config.json")
@@ -297,6 +223,8 @@ class Container:
 
     def state_text(self, record: Record, status: str) -> bytes:
         """What a hook reads."""
+        from auberge.container.light import write_json
+
         return write_json(state_of(record, status)).encode()
 
     # -- kill and delete ------------------------------------------------------------------------
@@ -363,20 +291,6 @@ def state_of(record: Record, status: str) -> dict[str, object]:
     }
 
 
-def needed_controllers(config: Config) -> set[str]:
-    """Controllers without which the container would not be limited as it says."""
-    r = config.linux.resources
-    if r is None:
-        return set()
-    wanted = (
-        ("memory", r.memory), ("cpu", r.cpu), ("pids", r.pids), ("blkio", r.block_io),
-        ("hugetlb", r.hugepage_limits), ("net_cls", r.network), ("rdma", r.rdma),
-        ("cpuset", r.cpu and (r.cpu.cpus or r.cpu.mems)), ("devices", r.devices),
-        ("io", r.block_io),  # as v2 calls it
-    )  # fmt: skip
-    return {name for name, value in wanted if value} | {file.split(".")[0] for file in r.unified}
-
-
 def set_limits(cgroup: Cgroup, config: Config, layout: Layout) -> None:
     """linux.resources."""
     resources = config.linux.resources
@@ -405,6 +319,8 @@ def adjust(pid: int, process: Process) -> None:
             ) from None
     if process.rlimits and os.geteuid() == 0:
         import resource
+
+        from auberge.container.clauses import RLIMITS
 
         for limit in process.rlimits:
             number = RLIMITS.index(limit.type.removeprefix("RLIMIT_"))

@@ -1,55 +1,20 @@
-"""What operations make their rows with: the table, its protocol with the runtime, paths inside.
-
-Two pipes are between the runtime and the child. The child tells 16 bytes: what, and a number; the
-runtime answers when it is time to go on, with the state that hooks are to read (OCI runtime
-specification, runtime.md, "State"), which fits a pipe. That it is gone ends the child.
-"""
+"""What operations make their rows with: the table, what it tells the runtime, paths inside."""
 
 from __future__ import annotations
 
 import struct
 
 from auberge.container import kernel as k
-from auberge.container.light import NamedTuple, Sequence
-from auberge.container.table import FAILED, MESSAGE, Label, Slot, Table
+from auberge.container.light import Sequence
+from auberge.container.table import Label, Slot, Table
+from auberge.container.talk import FAILED, LONGEST_STATE, MESSAGE, SIGCHLD, SIGKILL, Descriptors
 
-CLONED, READY, CREATED, DONE = 1, 2, 3, 4
-"""What a child tells: its process id is, it waits for go, it waits for start, it was not there."""
-LONGEST_STATE = 60_000  # bytes of what a hook reads: they fit a pipe
 FAILURE = 125  # the exit status of a child that could not become the container
 IN_ROOT = k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS
 O_PATH, O_DIRECTORY, O_CLOEXEC, O_CREAT, O_EXCL = 0o10000000, 0o200000, 0o2000000, 0o100, 0o200
 O_NOFOLLOW = 0o400000
 ECANCELED, ETIMEDOUT = 125, 110
-SIGCHLD, SIGKILL, POLLIN = 17, 9, 1
-
-
-class Descriptors(NamedTuple):
-    """Which descriptors a child is born with, beside standard streams and preserved ones."""
-
-    kept: int = 0  # how many preserved ones, from 3 on
-    start: bool = False  # a FIFO that `start` writes to
-    console: bool = False  # a socket that takes the terminal
-
-    @property
-    def tell_at(self) -> int:
-        """The pipe to the runtime."""
-        return 3 + self.kept
-
-    @property
-    def go_at(self) -> int:
-        """The pipe from the runtime."""
-        return self.tell_at + 1
-
-    @property
-    def start_at(self) -> int:
-        """The FIFO."""
-        return self.go_at + 1
-
-    @property
-    def console_at(self) -> int:
-        """The socket for the terminal."""
-        return self.go_at + 1 + self.start
+POLLIN = 1
 
 
 class Stage:
@@ -183,10 +148,11 @@ class Stage:
         flags = k.AT_EMPTY_PATH | (k.AT_RECURSIVE if deep else 0)
         self.table.call("mount_setattr", mount, self.table.text(""), flags, attributes, 32)
 
-    def copy_of(self, source: str, deep: bool) -> Slot:
-        """A copy of the mount at a path of the host's, attached nowhere (open_tree(2))."""
+    def copy_of(self, source: int, deep: bool) -> Slot:
+        """A copy of the mount at a path (its address) of the host's, attached nowhere
+        (open_tree(2))."""
         flags = k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC | (k.AT_RECURSIVE if deep else 0)
-        return self.table.keep("open_tree", k.AT_FDCWD, self.table.text(source), flags)
+        return self.table.keep("open_tree", k.AT_FDCWD, source, flags)
 
     def copy_of_open(self, file: Slot, deep: bool = False) -> Slot:
         """The same, of what an open descriptor is of."""

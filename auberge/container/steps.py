@@ -10,16 +10,9 @@ from auberge.container import kernel as k
 from auberge.container.clauses import CAPABILITIES, RLIMITS
 from auberge.container.config import Hook, Personality, Rlimit, Scheduler
 from auberge.container.light import NamedTuple, Protocol
-from auberge.container.stage import (
-    CLONED,
-    CREATED,
-    O_CLOEXEC,
-    O_DIRECTORY,
-    O_PATH,
-    READY,
-    Stage,
-)
-from auberge.container.table import Label
+from auberge.container.stage import O_CLOEXEC, O_DIRECTORY, O_PATH, Stage
+from auberge.container.table import Label, Slot
+from auberge.container.talk import CLONED, CREATED, READY
 from auberge.refusal import Refusal
 
 
@@ -71,15 +64,24 @@ class OpenCgroups(NamedTuple):
     tasks: tuple[str, ...]
     unified: str | None
 
+    def form(self) -> tuple[object, ...]:
+        """What of it the table depends on."""
+        return (len(self.tasks), self.unified is None)
+
+    def personal(self) -> tuple[str, ...]:
+        """Strings of one container's, in the order of the rows."""
+        return self.tasks if self.unified is None else (*self.tasks, self.unified)
+
     def rows(self, stage: Stage) -> None:
         """While their paths and our rights are still the host's: the kernel asks who opened."""
         table = stage.table
         for path in self.tasks:
             flags = os.O_WRONLY | O_CLOEXEC
-            stage.tasks.append(table.keep("openat", k.AT_FDCWD, table.text(path), flags, 0))
+            stage.tasks.append(table.keep("openat", k.AT_FDCWD, table.personal(path), flags, 0))
         if self.unified is not None:
             flags = O_PATH | O_DIRECTORY | O_CLOEXEC
-            stage.unified = table.keep("openat", k.AT_FDCWD, table.text(self.unified), flags, 0)
+            unified = table.personal(self.unified)
+            stage.unified = table.keep("openat", k.AT_FDCWD, unified, flags, 0)
 
 
 class Clone(NamedTuple):
@@ -156,9 +158,17 @@ class NewKeyring(NamedTuple):
 
     name: str
 
+    def form(self) -> tuple[object, ...]:
+        """What of it the table depends on."""
+        return ()
+
+    def personal(self) -> tuple[str, ...]:
+        """Strings of one container's, in the order of the rows."""
+        return (self.name,)
+
     def rows(self, stage: Stage) -> None:
         """If it fails, the container does: it would keep the runtime's."""
-        name = stage.table.text(self.name)
+        name = stage.table.personal(self.name)
         stage.table.call("keyctl", k.KEYCTL_JOIN_SESSION_KEYRING, name)
 
 
@@ -167,10 +177,18 @@ class SetHostname(NamedTuple):
 
     name: str
 
+    def form(self) -> tuple[object, ...]:
+        """What of it the table depends on."""
+        return ()
+
+    def personal(self) -> tuple[str, ...]:
+        """Strings of one container's, in the order of the rows."""
+        return (self.name,)
+
     def rows(self, stage: Stage) -> None:
         """In the new UTS namespace."""
-        name = self.name.encode()
-        stage.table.call("sethostname", stage.table.text(name), len(name))
+        name = stage.table.personal(self.name)
+        stage.table.call("sethostname", name, Slot(name - 8))
 
 
 class SetDomainname(NamedTuple):
@@ -178,10 +196,18 @@ class SetDomainname(NamedTuple):
 
     name: str
 
+    def form(self) -> tuple[object, ...]:
+        """What of it the table depends on."""
+        return ()
+
+    def personal(self) -> tuple[str, ...]:
+        """Strings of one container's, in the order of the rows."""
+        return (self.name,)
+
     def rows(self, stage: Stage) -> None:
         """In the new UTS namespace."""
-        name = self.name.encode()
-        stage.table.call("setdomainname", stage.table.text(name), len(name))
+        name = stage.table.personal(self.name)
+        stage.table.call("setdomainname", name, Slot(name - 8))
 
 
 class RunHook(NamedTuple):
@@ -418,17 +444,25 @@ class FindProgram(NamedTuple):
 
     paths: tuple[str, ...]
 
+    def form(self) -> tuple[object, ...]:
+        """What of it the table depends on."""
+        return (len(self.paths),)
+
+    def personal(self) -> tuple[str, ...]:
+        """Strings of one container's, in the order of the rows."""
+        return self.paths
+
     def rows(self, stage: Stage) -> None:
         """faccessat2(2), with the rights that the program will have (AT_EACCESS is 0x200)."""
         table = stage.table
         found = Label()
         for path in self.paths[:-1]:
             after = Label()
-            name = table.text(path)
+            name = table.personal(path)
             table.call("faccessat2", k.AT_FDCWD, name, 1, 0x200, error=after)
             table.call("choose", name, store=stage.program, next=found)
             table.place(after)
-        name = table.text(self.paths[-1])
+        name = table.personal(self.paths[-1])
         table.call("faccessat2", k.AT_FDCWD, name, 1, 0x200)
         table.call("choose", name, store=stage.program)
         table.place(found)
@@ -452,6 +486,19 @@ class Execute(NamedTuple):
     args: tuple[str, ...]
     env: tuple[str, ...]
 
+    def form(self) -> tuple[object, ...]:
+        """What of it the table depends on."""
+        return len(self.args), len(self.env)
+
+    def personal(self) -> tuple[str, ...]:
+        """Strings of one container's, in the order of the rows."""
+        return (*self.args, *self.env)
+
     def rows(self, stage: Stage) -> None:
         """All descriptors but the standard and the preserved ones are closed by it."""
-        stage.table.call("execve", stage.program, stage.strings(self.args), stage.strings(self.env))
+        table = stage.table
+        args, env = (
+            table.words(*[table.personal(text) for text in texts], 0)
+            for texts in (self.args, self.env)
+        )
+        table.call("execve", stage.program, args, env)

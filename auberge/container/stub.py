@@ -8,10 +8,11 @@ once by the compiler's own process and kept on disk.
 
 import fcntl
 import os
+import stat
 import struct
 import zlib
 
-from auberge.container.table import FAILED, PAGE, ROWS
+from auberge.container.talk import FAILED, PAGE, ROWS
 from auberge.refusal import Refusal
 
 TEXT = 0x40_0000  # where the program is loaded: any address would do
@@ -111,9 +112,8 @@ def image(code: bytes, machine: str, rows: bytes, data: bytes) -> bytes:
     for address, flags, content in parts:
         size = len(content)
         headers += struct.pack("<IIQQQQQQ", 1, flags, offset, address, address, size, size, PAGE)
-        padded = -(-size // PAGE) * PAGE
-        body += content + bytes(padded - size)
-        offset += padded
+        body += content + bytes(padded(size) - size)
+        offset += padded(size)
     headers += struct.pack("<IIQQQQQQ", 0x6474E551, 6, 0, 0, 0, 0, 0, 16)  # PT_GNU_STACK
     number = {"x86_64": 62, "aarch64": 183}[machine]
     start = b"\x7fELF\2\1\1" + bytes(9) + struct.pack(
@@ -121,6 +121,11 @@ def image(code: bytes, machine: str, rows: bytes, data: bytes) -> bytes:
     )  # fmt: skip
     front = start + headers
     return front + bytes(PAGE - len(front)) + bytes(body)
+
+
+def padded(size: int) -> int:
+    """So many bytes, in whole pages."""
+    return -(-size // PAGE) * PAGE
 
 
 def sealed(content: bytes) -> int:
@@ -164,7 +169,7 @@ def _load() -> bytes:
     text = llvm_text(machine_name()).encode()
     digest = zlib.crc32(text).to_bytes(4, "little") + zlib.adler32(text).to_bytes(4, "little")
     key = MAGIC + digest
-    found = _read(os.path.join(_folder(), f"stub-{digest.hex()}"), key)
+    found = _read(os.path.join(cache_folder(), f"stub-{digest.hex()}"), key)
     if found is None:
         from auberge.engine import cache
 
@@ -174,8 +179,9 @@ def _load() -> bytes:
     return found
 
 
-def _folder() -> str:
-    """Where cache.folder() is; without a look at who may write there: _read looks at the file."""
+def cache_folder() -> str:
+    """Where cache.folder() is; without a look at who may write there: read_private looks at the
+    file."""
     root = os.environ.get("AUBERGE_CACHE_DIR")
     if not root:
         root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
@@ -184,22 +190,27 @@ def _folder() -> str:
 
 
 def _read(path: str, key: bytes) -> bytes | None:
-    """The code in that file, if nobody but this user could have written it, and it is whole."""
+    """The code in that file, if it is whole."""
+    content = read_private(path, LARGEST)
+    if content is None or content[:16] != key:
+        return None
+    found = content[20:]
+    return found if zlib.crc32(found).to_bytes(4, "little") == content[16:20] else None
+
+
+def read_private(path: str, largest: int) -> bytes | None:
+    """What is in that file, if nobody but this user could have written it."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:
         status = os.fstat(fd)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o022 or status.st_size > LARGEST:
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022 or status.st_size > largest:
             return None
-        content = os.read(fd, LARGEST)
+        return os.read(fd, largest) if stat.S_ISREG(status.st_mode) else None
     finally:
         os.close(fd)
-    found = content[20:]
-    if content[:16] != key or zlib.crc32(found).to_bytes(4, "little") != content[16:20]:
-        return None
-    return found
 
 
 def _build() -> bytes:

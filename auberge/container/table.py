@@ -8,15 +8,11 @@ import struct
 
 from auberge.container.kernel import SYSCALLS
 from auberge.container.light import NamedTuple
+from auberge.container.talk import DATA, MESSAGE, ROW, ROWS, Late, capacity
 
-ROWS, DATA = 0x60_0000, 0x80_0000
-ROW = 12 * 8
 LIMIT = (DATA - ROWS) // ROW
-MESSAGE = 16  # bytes of what is told to the runtime: a kind or a row, and a number or an errno
-FAILED = DATA  # where the stub writes which row failed, and the errno
 CHOOSE = -1  # no system call: its result is the first argument
 WORD = (1 << 64) - 1
-PAGE = 4096
 
 
 class Slot(NamedTuple):
@@ -40,14 +36,15 @@ class Table:
         self._rows: list[
             tuple[int, int, list[int], int, Label | None, Label | None, Label | None]
         ] = []
-        self._by: list[int] = []  # which operation each row is of
+        self.numbers: list[int] = []  # which operation each row is of, from 0; -1 for none
+        self._operation = -1
         self._data = bytearray(MESSAGE)
         self._texts: dict[bytes, int] = {}
-        self.operations: list[object] = []
+        self.late: list[Late] = []
 
-    def begin(self, operation: object) -> None:
-        """The rows to come carry out this operation: a failure is told by its name."""
-        self.operations.append(operation)
+    def begin(self) -> None:
+        """The rows to come carry out the next operation: a failure is told by its name."""
+        self._operation += 1
 
     def text(self, text: str | bytes) -> int:
         """The address of a string of the kernel's."""
@@ -57,6 +54,16 @@ class Table:
         except KeyError:
             found = self._texts[raw] = self.data(raw + b"\0")
             return found
+
+    def personal(self, text: str) -> int:
+        """The address of a string that is another in each table of this form (mold.py).
+
+        The word before it is its length, so that `Slot(address - 8)` is that.
+        """
+        raw = text.encode("utf-8", "surrogateescape")
+        late = Late(len(self._data), capacity(len(raw)))
+        self.late.append(late)
+        return self.data(late.filled(raw)) + 8
 
     def data(self, content: bytes) -> int:
         """The address of these bytes, which rows may change; a multiple of 8."""
@@ -99,7 +106,7 @@ class Table:
         self._rows.append(
             (self._numbers[name], slots, values, store[0] if store else 0, next, zero, error)
         )
-        self._by.append(len(self.operations) - 1)
+        self.numbers.append(self._operation)
 
     def keep(
         self,
@@ -150,13 +157,6 @@ class Table:
                 )
             )  # fmt: skip
         return b"".join(rows), bytes(self._data)
-
-    def operation_of(self, address: int) -> object | None:
-        """The operation whose row has that address; None if there is none."""
-        at, rest = divmod(address - ROWS, ROW)
-        if rest or not 0 <= at < len(self._rows) or self._by[at] < 0:
-            return None
-        return self.operations[self._by[at]]
 
 
 def _address(label: Label) -> int:

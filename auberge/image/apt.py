@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,11 @@ from auberge.refusal import Refusal
 SUITE = "trixie"
 DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 OVERRIDE = "give a Debian mirror with --mirror URL and its keys with --keyring FILE"
+
+MISMATCH = "a file is not what the signed index says"
+
+PAUSES = (3.0, 10.0)
+"""Seconds that a mirror is given, each time, to become consistent while it is being renewed."""
 
 NO_SPACE = "apt: no space left on the device; free some, or set AUBERGE_CACHE_DIR"
 
@@ -93,6 +99,10 @@ def _checked_keyring(path: str) -> str:
     return os.path.abspath(path)
 
 
+class Mismatch(Refusal):
+    """What an archive has is not what its signed index says."""
+
+
 class Apt:
     """The host's apt on one archive, with state of its own in a directory.
 
@@ -124,8 +134,15 @@ class Apt:
             self._copy_keys(archive.keyring)
 
     def update(self, moved: Moved) -> None:
-        """Fetch the signed index of the suite."""
-        self._run(["apt-get", "update"], moved)
+        """Fetch the signed index of the suite; of a mirror that is just being renewed, again."""
+        for pause in PAUSES:
+            try:
+                self._run(["apt-get", "update"], moved)
+                break
+            except Mismatch:
+                time.sleep(pause)
+        else:
+            self._run(["apt-get", "update", "-o", "Acquire::http::No-Cache=true"], moved)
         if self.archive.origin:
             asked = ["apt-get", "indextargets", "--format", "$(ORIGIN)"]
             origins = set(self._run(asked, None).split("\n")) - {""}
@@ -300,7 +317,8 @@ PDiffs: no
             err.seek(0)
             output, errors = (file.read().decode(errors="replace") for file in (out, err))
         if tool.returncode:
-            raise Refusal(explain(self.archive, errors))
+            why = explain(self.archive, errors)
+            raise Mismatch(why) if MISMATCH in why else Refusal(why)
         return output
 
 
@@ -337,7 +355,7 @@ def explain(archive: Archive, errors: str) -> str:
         return f"{archive.uri}: the index is not signed; try another mirror with --mirror URL"
     if has(r"Hash Sum mismatch|Hashes of expected file|unexpected size|Size mismatch"):
         return (
-            f"{archive.uri}: a file is not what the signed index says;"
+            f"{archive.uri}: {MISMATCH};"
             " try again later, or another mirror with --mirror URL"
         )
     if has(r"No space left"):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from auberge.image import store
 from auberge.image.apt import SUITE, Apt, Archive, archives
+from auberge.image.cell import Cell
 from auberge.image.debian import Debian
 from auberge.image.recipe import WRITE, Chosen, Computer, Progress, Recipe
 from auberge.image.sparse import sha256
@@ -19,7 +20,7 @@ WAIT = "waiting for another build"
 INDEX = "fetching the package index"
 FETCH = "fetching packages"
 
-RECIPES: dict[str, Recipe] = {"tiny": Tiny(), "debian": Debian()}
+RECIPES: dict[str, Recipe] = {"tiny": Tiny(), "debian": Debian(), "cell": Cell()}
 
 
 def stages(name: str) -> list[str]:

@@ -39,13 +39,18 @@ def folder() -> str:
     return path
 
 
-def socket_path(name: str) -> str:
-    """The socket of the guest of that name; raises Refusal for what is no name."""
+def check_name(name: str) -> str:
+    """The name itself; raises Refusal for what is none."""
     if not 0 < len(name) <= LONGEST_NAME or not ALLOWED.issuperset(name) or name[0] in "-.":
         raise Refusal(
             f"{name!r}: not a name; write letters, digits, '_', '.' and '-', at most {LONGEST_NAME}"
         )
-    path = os.path.join(folder(), name + SUFFIX)
+    return name
+
+
+def socket_path(name: str) -> str:
+    """The socket of the guest of that name; raises Refusal for what is no name."""
+    path = os.path.join(folder(), check_name(name) + SUFFIX)
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise Refusal(f"{path}: too long for a socket; set XDG_RUNTIME_DIR to a shorter path")
     return path

@@ -9,11 +9,33 @@ import pytest
 
 from auberge.cli.main import main
 from auberge.engine import counting
+from auberge.isa.assembler import assembly
+from auberge.isa.riscv.rv64 import rv64
 from tests.cli.guests import hello, write_elf
-from tests.machine.debug.guest import AT, BUILT, write
 from tests.machine.elves import BASE, elf
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+PROGRAM = """
+        la s0, data
+loop:   addi a0, a0, 1
+        ld a1, 0(s0)
+        add a1, a1, a0
+        sd a1, 8(s0)
+        call function
+        bnez zero, loop
+        lw a2, 16(s0)
+        beqz a2, loop
+        .align 12
+function:                       # of another page: a region holds what its own page calls
+        addi a3, a3, 2
+        ret
+        .align 6
+data:   .dword 5
+        .dword 0
+        .dword 0
+"""
+BUILT = assembly(rv64, PROGRAM, BASE)
+AT = BUILT.symbols
 LENGTH = 11  # instructions of each way round
 COMMAND = ("trace", "--blocks", "--memory", "4M", "--insns", "200000", "--kernel")
 
@@ -26,7 +48,9 @@ def traced(capsys, *words):
 
 @pytest.fixture
 def loop(tmp_path):
-    return str(write(tmp_path / "loop"))
+    path = tmp_path / "loop"
+    path.write_bytes(elf([(BASE, BUILT.code, len(BUILT.code) + 4096)]))
+    return str(path)
 
 
 def test_text(tmp_path, capsys):

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from auberge.cli.oci_about import template
 from auberge.container.config import Config
-from auberge.container.config_file import load, parse, property_name
+from auberge.container.config_file import parse, property_name
 from auberge.container.config_rules import check
+from auberge.container.prepare import read
 from auberge.refusal import Refusal
 
 
@@ -86,7 +87,7 @@ def test_text_that_is_not_json():
 def test_no_file(tmp_path):
     path = os.path.join(tmp_path, "config.json")
     with pytest.raises(Refusal) as caught:
-        load(path)
+        read(path)
     assert str(caught.value) == (
         f"{path}: no such file or directory; give the folder of a bundle, with its config.json"
     )

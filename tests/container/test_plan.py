@@ -9,13 +9,14 @@ import pytest
 from auberge.cli.main import main
 from auberge.cli.oci_about import template
 from auberge.container import kernel as k
-from auberge.container.carry import explain, program, shown
+from auberge.container.carry import explain, shown
 from auberge.container.config import Config
 from auberge.container.config_file import parse
+from auberge.container.mold import program
 from auberge.container.mount_options import parse as options_of
 from auberge.container.plan import CgroupMount, Choices, Host, plan
-from auberge.container.stage import Descriptors
 from auberge.container.steps import FindProgram
+from auberge.container.talk import Descriptors
 from auberge.refusal import Refusal
 
 HOST = Host(
@@ -160,10 +161,39 @@ def test_processors_by_their_numbers():
 
 def test_every_plan_is_a_table():
     """Whatever the operations: their labels are placed, and their rows fit."""
-    stage, image = program(planned(), Descriptors(kept=2, start=True))
-    assert len(image) < 200_000
-    assert stage.table.operation_of(0x600000) == planned()[0]
-    assert stage.table.operation_of(0x600001) is None
+    made = program(planned(), Descriptors(kept=2, start=True))
+    assert len(made.image) < 200_000
+    assert made.operation_of(0x600000) == planned()[0]
+    assert made.operation_of(0x600001) is None
+
+
+def test_a_form_is_cast_once_and_filled_for_each(monkeypatch):
+    """A program from a known form is byte for byte what making it anew gives."""
+    from auberge.container import mold
+    from auberge.container.mounts import MountOverlay
+    from auberge.container.steps import OpenCgroups
+
+    def one(name, cgroup, folder):
+        overlay = MountOverlay(("/lower",), f"{folder}/upper", f"{folder}/work", "/at")
+        choices = Choices(name, overlay=overlay)
+        made = planned(choices=choices)
+        return (OpenCgroups((f"/sys/{cgroup}/tasks",), f"/sys/{cgroup}"), *made)
+
+    casts = []
+    cast = mold.cast
+    monkeypatch.setattr(mold, "_molds", {})
+    monkeypatch.setattr(mold, "cast", lambda *form: casts.append(1) or cast(*form))
+    first = program(one("a", "x", "/one"), Descriptors())
+    second = program(one("another", "y", "/two"), Descriptors())
+    assert len(casts) == 1 and first.image != second.image
+    long = program(one("a", "x" * 200, "/one"), Descriptors())
+    assert len(casts) == 2  # there is no room for it in that form
+    other = program(one("a", "x", "/one"), Descriptors(kept=1))
+    assert len(casts) == 3
+    monkeypatch.setattr(mold, "_molds", {})
+    assert program(one("another", "y", "/two"), Descriptors()).image == second.image
+    assert program(one("a", "x" * 200, "/one"), Descriptors()).image == long.image
+    assert program(one("a", "x", "/one"), Descriptors(kept=1)).image == other.image
 
 
 def test_an_error_names_the_operation():

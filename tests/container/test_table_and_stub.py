@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from auberge.container import stub
-from auberge.container.carry import program
-from auberge.container.stage import Descriptors
-from auberge.container.table import DATA, LIMIT, ROWS, Label, Slot, Table
+from auberge.container.mold import program
+from auberge.container.table import LIMIT, Label, Slot, Table
+from auberge.container.talk import DATA, ROWS, Descriptors
 from auberge.refusal import Refusal
 
 MACHINE = os.uname().machine

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from auberge.image import build, builder, find, recipe, store
+from auberge.image import apt, build, builder, find, recipe, store
 from auberge.refusal import Refusal
 from tests.image.debian import APPLETS, BUSYBOX, OS_RELEASE, RELEASE, needs, raw_image
 from tests.image.test_cpio import read_back
@@ -180,10 +180,26 @@ def test_a_changed_package_is_refused(cache, archive):
     assert refused(archive) == f"{archive.uri}: {MISMATCH}"
 
 
-def test_a_changed_index_is_refused(cache, archive):
+def test_a_changed_index_is_refused(cache, archive, monkeypatch):
+    monkeypatch.setattr(apt, "PAUSES", (0.0, 0.0))
     packages = archive.index / "Packages"
     packages.write_bytes(packages.read_bytes().replace(b"13.8", b"13.9"))
     assert refused(archive) == f"{archive.uri}: {MISMATCH}"
+
+
+def test_a_mirror_that_is_just_being_renewed_is_waited_for(cache, archive, monkeypatch):
+    packages = archive.index / "Packages"
+    whole = packages.read_bytes()
+    packages.write_bytes(whole.replace(b"13.8", b"13.9"))
+    paused = []
+
+    def pause(seconds):
+        paused.append(seconds)
+        packages.write_bytes(whole)
+
+    monkeypatch.setattr(apt.time, "sleep", pause)
+    build_from(archive)
+    assert paused == [apt.PAUSES[0]]
 
 
 def test_a_package_that_is_missing_is_named(cache, archive):

@@ -170,5 +170,5 @@ def test_an_unknown_image_cannot_be_built(cache, capsys):
     assert main(["image", "build", "huge:z80"]) == 125
     assert capsys.readouterr().err == (
         "auberge: huge:z80: no recipe for such an image; there is tiny:riscv64, debian:riscv64,"
-        f" debian:{host_architecture()}\n"
+        f" cell:riscv64, debian:{host_architecture()}\n"
     )

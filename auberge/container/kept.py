@@ -1,0 +1,183 @@
+"""What a bundle was found to mean, kept on disk until it is run again.
+
+Reading, checking and planning a configuration, and making hundreds of rows of it, takes longer than
+the kernel takes for the container. So the configuration as we hold it and the mold of its program
+are in one of a few files, with all that they depend on: the text of config.json, our own sources,
+the options, the host's cgroups, this boot of the kernel. Only what is the very same is used; what
+the plan has asked of the host's folders is asked again. A file is this user's alone, whole (its
+checksum says so), or ignored.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import zlib
+
+from auberge.container import config as classes
+from auberge.container.carry import Program
+from auberge.container.config import Config
+from auberge.container.light import TYPE_CHECKING, Callable, NamedTuple
+from auberge.container.stub import cache_folder, read_private
+from auberge.container.talk import Descriptors, Late, Mold
+
+if TYPE_CHECKING:
+    from auberge.container.cgroups_layout import Layout
+    from auberge.container.steps import Operation
+
+MAGIC = b"oci-plan"
+FILES = 64  # which of them is a matter of the bundle: they never get more
+LARGEST = 1 << 20  # bytes of one
+
+
+class Found(NamedTuple):
+    """What a file has said."""
+
+    mold: Mold
+    texts: tuple[bytes | None, ...]  # personal strings after those of cgroups; None: the keyring's
+    counts: tuple[int, bool]  # how many cgroups of v1, and whether there is one of v2
+    descriptors: tuple[object, ...]
+
+
+class Kept:
+    """What is kept of one bundle, if anything is."""
+
+    def __init__(
+        self, data: bytes, bundle: str, name: str, pivot: bool, keyring: bool,
+        owned: tuple[int, ...], layout: Layout,
+    ) -> None:  # fmt: skip
+        hierarchies = tuple([tuple(h) for h in layout.hierarchies])
+        choices = (os.geteuid(), bundle, pivot, keyring, owned)
+        self._key = _dumped((_sources(), _boot(), choices, hierarchies, data))
+        number = zlib.crc32(data, zlib.crc32(os.fsencode(bundle))) % FILES
+        self._path = os.path.join(cache_folder(), f"plan-{number:02x}")
+        self._name = name
+        self._found: Found | None = None
+
+    def config(self) -> Config | None:
+        """The configuration, if this very bundle was kept."""
+        content = read_private(self._path, LARGEST)
+        if content is None or content[:12] != MAGIC + zlib.crc32(content[12:]).to_bytes(
+            4, "little"
+        ):
+            return None
+        key, config, image, late, data, numbers, texts, counts, descriptors, asked = marshal.loads(
+            memoryview(content)[12:]
+        )
+        if key != self._key or any(os.path.isdir(path) is not was for path, was in asked):
+            return None
+        mold = Mold(image, tuple([Late(*one) for one in late]), data, numbers)
+        self._found = Found(mold, texts, counts, descriptors)
+        found = _decoded(config)
+        return found if isinstance(found, Config) else None
+
+    def program(
+        self, tasks: tuple[str, ...], unified: str | None, descriptors: Descriptors,
+        operations: Callable[[tuple[str, ...], str | None], tuple[Operation, ...]],
+    ) -> Program | None:  # fmt: skip
+        """The program, if what was kept is of the form that these cgroups need."""
+        found = self._found
+        if found is None or tuple(descriptors) != found.descriptors:
+            return None
+        if found.counts != (len(tasks), unified is not None):
+            return None
+        texts = [os.fsencode(path) for path in (*tasks, *([unified] if unified else []))]
+        keyring = f"_ses.{self._name}".encode()
+        texts += [keyring if text is None else text for text in found.texts]
+        if not found.mold.fits(texts):
+            return None
+        return Program(
+            found.mold.filled(texts), found.mold.numbers, lambda: operations(tasks, unified)
+        )
+
+    def keep(
+        self, config: Config, mold: Mold, operations: tuple[Operation, ...],
+        descriptors: Descriptors,
+    ) -> None:  # fmt: skip
+        """Keep it, unless the plan depends on more than the key and the folders it asked for."""
+        from auberge.container.copy_up import CopyUp
+        from auberge.container.mold import PERSONAL
+        from auberge.container.mounts import Bind, Isolate
+        from auberge.container.steps import NewKeyring, OpenCgroups
+
+        kinds = {space.type for space in config.linux.namespaces}
+        named = "cgroup" in kinds or all(m.type not in ("cgroup", "cgroup2") for m in config.mounts)
+        asked: list[tuple[str, bool]] = []
+        texts: list[bytes | None] = []
+        counts = (0, False)
+        if "user" in kinds or not named:  # nodes are the host's, cgroups this container's
+            return
+        for operation in operations:
+            if isinstance(operation, OpenCgroups):
+                counts = (len(operation.tasks), operation.unified is not None)
+            elif isinstance(operation, NewKeyring):
+                texts.append(None)
+            elif isinstance(operation, PERSONAL):
+                texts += [text.encode("utf-8", "surrogateescape") for text in operation.personal()]
+            elif isinstance(operation, Bind):
+                asked.append((operation.source, operation.directory))
+            elif isinstance(operation, CopyUp) or (
+                isinstance(operation, Isolate) and operation.parent is not None
+            ):
+                return
+        late = tuple([tuple(one) for one in mold.late])
+        body = _dumped((
+            self._key, _encoded(config), mold.image, late, mold.data, mold.numbers, tuple(texts),
+            counts, tuple(descriptors), tuple(asked),
+        ))  # fmt: skip
+        if len(body) > LARGEST - 12:
+            return
+        from auberge.engine import cache
+
+        path = os.path.join(cache.folder(), os.path.basename(self._path))
+        cache.keep(path, _head(body) + body)
+
+
+def _dumped(values: tuple[object, ...]) -> bytes:
+    return marshal.dumps(values)  # type: ignore[arg-type]
+
+
+def _head(body: bytes) -> bytes:
+    return MAGIC + zlib.crc32(body).to_bytes(4, "little")
+
+
+def _sources() -> int:
+    """What stands for this room's sources: their sizes, and when they were written."""
+    found = 0
+    with os.scandir(os.path.dirname(os.path.abspath(__file__))) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.name.endswith(".py"):
+                status = entry.stat()
+                line = f"{entry.name} {status.st_size} {status.st_mtime_ns}"
+                found = zlib.crc32(line.encode(), found)
+    return found
+
+
+def _boot() -> bytes:
+    """This kernel, as long as it runs: what it can do, and how it was told to behave."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _encoded(value: object) -> object:
+    """A configuration as marshal can write it: a structure is a list of its class and its parts."""
+    if isinstance(value, tuple):
+        parts = tuple([_encoded(part) for part in value])
+        return parts if type(value) is tuple else [type(value).__name__, parts]
+    if isinstance(value, dict):
+        return {key: _encoded(part) for key, part in value.items()}
+    return value
+
+
+def _decoded(value: object) -> object:
+    if isinstance(value, list):
+        name, parts = value
+        return tuple.__new__(vars(classes)[name], [_decoded(part) for part in parts])
+    if isinstance(value, tuple):
+        return tuple([_decoded(part) for part in value])
+    if isinstance(value, dict):
+        return {key: _decoded(part) for key, part in value.items()}
+    return value

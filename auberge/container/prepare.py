@@ -1,0 +1,174 @@
+"""A bundle understood: what is to be done for a container of it, and nothing is done yet.
+
+What that takes is imported where it is needed: a bundle that was run before needs none of it
+(kept.py).
+"""
+
+from __future__ import annotations
+
+import os
+
+from auberge.container.carry import STREAMS, Program
+from auberge.container.cgroups_layout import Layout, Node, read_layout
+from auberge.container.config import LONGEST, Config
+from auberge.container.light import TYPE_CHECKING, Callable, NamedTuple, Sequence
+from auberge.container.talk import Descriptors
+from auberge.refusal import Refusal
+
+if TYPE_CHECKING:
+    from auberge.container.cgroups import Cgroup
+    from auberge.container.kept import Kept
+    from auberge.container.mounts import MountOverlay
+    from auberge.container.plan import Plan
+    from auberge.container.steps import Filter, Operation
+
+
+class Start(NamedTuple):
+    """How a container is started, beside what its bundle says."""
+
+    streams: Sequence[int] = STREAMS
+    kept: int = 0  # preserved descriptors, from 3 on
+    console: int | None = None  # a socket that is sent the terminal
+    pivot: bool = True
+    keyring: bool = True
+    waits: bool = False  # for `start`, instead of running at once
+    overlay: MountOverlay | None = None
+    sparing: bool = False  # no cgroups of v1 but those that a limit needs: each costs milliseconds
+    connect: Callable[[int], None] | None = None  # gives its network to the process of that number
+    again: bool = False  # whether this bundle may well be run again: its program is kept on disk
+
+
+class Prepared(NamedTuple):
+    """A bundle that is understood: nothing has been done to the host yet."""
+
+    config: Config
+    bundle: str
+    layout: Layout
+    nodes: tuple[Node, ...]
+    planned: Callable[[], Plan]
+    kept: Kept | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """The operations; those of a program that was kept are found again."""
+        return self.planned()
+
+    def program(self, cgroup: Cgroup, descriptors: Descriptors) -> Program:
+        """What its first process runs, which begins in these cgroups."""
+        tasks, unified = tuple(cgroup.tasks), cgroup.clone_into
+        if self.kept is not None:
+            found = self.kept.program(tasks, unified, descriptors, self._operations)
+            if found is not None:
+                return found
+        from auberge.container.mold import mold_of
+
+        operations = self._operations(tasks, unified)
+        mold, texts = mold_of(operations, descriptors)
+        if self.kept is not None:
+            self.kept.keep(self.config, mold, operations, descriptors)
+        return Program(mold.filled(texts), mold.numbers, lambda: operations)
+
+    def _operations(self, tasks: tuple[str, ...], unified: str | None) -> tuple[Operation, ...]:
+        from auberge.container.steps import OpenCgroups
+
+        return (OpenCgroups(tasks, unified), *self.plan.operations)
+
+
+def prepare(bundle: str, name: str, how: Start) -> Prepared:
+    """Read and check a bundle; raises Refusal."""
+    bundle = os.path.abspath(bundle)
+    path = os.path.join(bundle, "config.json")
+    data = read(path)
+    kept: Kept | None = None
+    if how.again and how.overlay is None:
+        from auberge.container.kept import Kept
+
+        layout = read_layout()
+        kept = Kept(data, bundle, name, how.pivot, how.keyring, owned(how.streams), layout)
+        config = kept.config()
+        if config is not None:
+            nodes = layout.place(config.linux.cgroups_path, name)
+            return Prepared(
+                config, bundle, layout, nodes,
+                lambda: prepare(bundle, name, how._replace(again=False)).plan, kept,
+            )  # fmt: skip
+    from auberge.container.config_file import parse
+    from auberge.container.config_rules import check
+
+    config = parse(data, Config, path)
+    check(config)
+    return prepare_config(config, bundle, name, how)._replace(kept=kept)
+
+
+def read(path: str) -> bytes:
+    """The text of a config.json; raises Refusal."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(LONGEST + 1)
+    except OSError as error:
+        raise Refusal(
+            f"{path}: {(error.strerror or 'unreadable').lower()}; "
+            "give the folder of a bundle, with its config.json"
+        ) from None
+
+
+def prepare_config(config: Config, bundle: str, name: str, how: Start) -> Prepared:
+    """The same of a configuration that was checked."""
+    from auberge.container.host import this_host
+    from auberge.container.plan import Choices, plan
+
+    layout = read_layout()
+    nodes = layout.place(config.linux.cgroups_path, name)
+    if how.sparing:
+        needed = needed_controllers(config)
+        nodes = tuple(n for n in nodes if n.version == 2 or needed.intersection(n.controllers))
+    host = this_host(bundle, layout, nodes)
+    choices = Choices(
+        name, how.pivot, how.keyring, owned(how.streams), compiled_filter(config), how.overlay
+    )
+    made = plan(config, host, choices)
+    return Prepared(config, bundle, layout, nodes, lambda: made)
+
+
+def compiled_filter(config: Config) -> Filter | None:
+    """The filter of linux.seccomp, if there is one; raises Refusal."""
+    profile = config.linux.seccomp
+    if profile is None:
+        return None
+    from auberge.container.seccomp import compile_filter
+    from auberge.container.steps import Filter
+    from auberge.engine.cache import folder
+
+    made = compile_filter(profile, folder())
+    if made.listener is not None:
+        raise Refusal(
+            "config.json: $.linux.seccomp: SCMP_ACT_NOTIFY is not supported; use another action"
+        )
+    return Filter(made.program, made.flags)
+
+
+def owned(streams: Sequence[int]) -> tuple[int, ...]:
+    """Which of the standard streams a user may be given: all but /dev/null."""
+    null = os.stat("/dev/null").st_rdev
+    found = []
+    for at, fd in enumerate(streams):
+        try:
+            if os.fstat(fd).st_rdev != null:
+                found.append(at)
+        except OSError:
+            pass
+    return tuple(found)
+
+
+def needed_controllers(config: Config) -> set[str]:
+    """Controllers without which the container would not be limited as it says."""
+    r = config.linux.resources
+    if r is None:
+        return set()
+    wanted = (
+        ("memory", r.memory), ("cpu", r.cpu), ("pids", r.pids), ("blkio", r.block_io),
+        ("hugetlb", r.hugepage_limits), ("net_cls", r.network), ("rdma", r.rdma),
+        ("cpuset", r.cpu and (r.cpu.cpus or r.cpu.mems)), ("devices", r.devices),
+        ("io", r.block_io),  # as v2 calls it
+    )  # fmt: skip
+    return {name for name, value in wanted if value} | {file.split(".")[0] for file in r.unified}

@@ -1,0 +1,181 @@
+"""Which guests there are and how they fare, whatever was killed meanwhile; and their removal."""
+
+import fcntl
+import os
+
+from auberge.container import processes
+from auberge.container.light import TYPE_CHECKING, Iterator, NamedTuple
+from auberge.monitor import guests
+from auberge.monitor.guests import CREATED, EXITED, Folder, Record
+from auberge.refusal import Refusal
+
+if TYPE_CHECKING:
+    from auberge.monitor.guest import Guest
+
+RUNNING, PAUSED, DAMAGED = "running", "paused", "damaged"
+ALONE = "its supervisor was killed"
+PATIENCE = 10.0
+"""Seconds for a supervisor to end when its guest has."""
+
+
+class Seen(NamedTuple):
+    """A guest as it is at one time."""
+
+    name: str
+    status: str  # created, running, paused, exited or damaged
+    note: str = ""  # what a user should know about that
+    record: Record | None = None  # None: damaged, or a machine that `auberge boot` runs
+    folder: Folder | None = None  # None: a machine that `auberge boot` runs
+
+    @property
+    def is_machine(self) -> bool:
+        """Whether it is a machine that `auberge boot` runs, which keeps no record."""
+        return self.folder is None
+
+
+def all_guests() -> list[Seen]:
+    """All of them, those first that were made last."""
+    found = [look(folder) for folder in guests.folders()]
+    found.sort(key=lambda seen: seen.record.created if seen.record else "", reverse=True)
+    known = {seen.name for seen in found}
+    from auberge.monitor.names import running
+
+    return found + [Seen(name, RUNNING) for name in running() if name not in known]
+
+
+def find(word: str) -> Seen:
+    """The guest that a user means by a name, or by how an id begins; raises Refusal."""
+    try:
+        return look(guests.find(word))
+    except Refusal:
+        from auberge.monitor.names import check_name, is_alive, socket_path
+
+        try:
+            if is_alive(socket_path(check_name(word))):
+                return Seen(word, RUNNING)
+        except Refusal:
+            pass
+        raise
+
+
+def kept(word: str) -> tuple[Seen, Record, Folder]:
+    """The same, of guests that have a record; raises Refusal for others."""
+    seen = find(word)
+    if seen.folder is None:
+        raise Refusal(
+            f"{word}: a machine that `auberge boot` runs, which takes no orders but `inspect`; "
+            "use its console"
+        )
+    if seen.record is None:
+        raise Refusal(seen.note)
+    return seen, seen.record, seen.folder
+
+
+def running(word: str) -> tuple[Seen, Record, Folder]:
+    """The same, of guests that run; raises Refusal for others."""
+    found = kept(word)
+    if found[0].status not in (RUNNING, PAUSED):
+        raise Refusal(f"{found[0].name}: it is {found[0].status}, not running; start another")
+    return found
+
+
+def look(folder: Folder) -> Seen:
+    """The guest of a folder."""
+    try:
+        record = folder.load()
+    except Refusal as refusal:
+        return Seen(folder.name, DAMAGED, str(refusal), None, folder)
+    status, note = _status(folder, record)
+    return Seen(folder.name, status, note, record, folder)
+
+
+def _status(folder: Folder, record: Record) -> tuple[str, str]:
+    if record.status == EXITED:
+        return EXITED, record.error
+    supervised = record.supervised
+    if not record.process.pid:
+        if supervised:
+            return CREATED, ""
+        from auberge.monitor.leftovers import is_running
+
+        return (RUNNING if is_running(folder.path, record.id) else EXITED), ALONE
+    if not record.process.lives:
+        return (RUNNING, "") if supervised else (EXITED, ALONE)
+    note = "" if supervised else ALONE
+    if record.isolation == "container":
+        from auberge.monitor.leftovers import is_paused
+
+        return (PAUSED if is_paused(folder.path, record.id) else RUNNING), note
+    return (PAUSED if guest(record, folder).paused else RUNNING), note
+
+
+def guest(record: Record, folder: Folder) -> "Guest":
+    """The guest itself, to be asked and told; raises Refusal."""
+    from auberge.monitor.guest import make
+    from auberge.monitor.options import read_options
+
+    return make(read_options(record.options), folder.path)
+
+
+# -- removing -------------------------------------------------------------------------------------
+
+
+def remove(folder: Folder) -> None:
+    """End the guest if it runs, and remove all that it has, its folder too; nothing to do if it is
+    gone. For any process, and when its record is damaged. Raises Refusal."""
+    for _ in _alone(folder):
+        try:
+            made = guest(folder.load(), folder)
+        except Refusal:
+            made = None
+        if made is not None:
+            made.remove()
+        _remove_rest(folder)
+
+
+def _remove_rest(folder: Folder) -> None:
+    """What is left if its options, or its image, can no longer be read."""
+    from auberge.image.oci.rootfs import release
+    from auberge.monitor.leftovers import let_go as let_go_containers
+
+    for name in let_go_containers(folder.path):
+        release(name)
+    folder.remove()
+
+
+def let_go(folder: Folder, record: Record) -> None:
+    """Take away what a guest that has ended has on the host, but what it has changed."""
+    if record.isolation == "container":
+        from auberge.monitor.leftovers import let_go as let_go_containers
+
+        for _ in _alone(folder):
+            let_go_containers(folder.path)
+
+
+def gone(record: Record) -> bool:
+    """Wait for the supervisor of a guest that was removed; whether it has ended."""
+    supervisor = record.supervisor
+    if not supervisor.lives or supervisor.pid == os.getpid():
+        return True
+    return processes.wait_gone(supervisor.pid, supervisor.ticks, PATIENCE)
+
+
+def _alone(folder: Folder) -> Iterator[None]:
+    """Once, while no other process removes it; not at all if it is gone."""
+    try:
+        fd = os.open(folder.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        os.unlink(folder.path)  # nothing that we have made
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        try:
+            if not os.path.samestat(os.fstat(fd), os.stat(folder.path)):
+                return
+        except FileNotFoundError:
+            return
+        yield
+    finally:
+        os.close(fd)
