@@ -8,163 +8,17 @@ from __future__ import annotations
 
 import time
 
-from auberge.engine import leaving
+from auberge.engine import leaving, slices, trapping, undecoded
 from auberge.engine.clock import FREQUENCY, HOST, INSTRUCTIONS, NANOSECONDS, InstructionClock
-from auberge.engine.exits import DEFERRED, HYPERCALL, IDLE, SAMPLED, SPENT, STOPPED, STUCK
-from auberge.engine.fetch import (
-    CROSSING,
-    FETCH_MISS,
-    NEW_PAGE,
-    ONCE,
-    PC,
-    PREPARE,
-    UNDECODED,
-    forget_code,
-)
+from auberge.engine.exits import DEFERRED, IDLE
+from auberge.engine.fetch import FETCH_MISS, FIND, GOTO, NEW_PAGE, PUT_PC, forget_code
 from auberge.engine.fpu import TYPES
-from auberge.engine.llvm_text import LEFT, LIKELY, RARE, STATE, TRAPPED, expand
-from auberge.engine.records import PAGE_OF_RECORDS
-from auberge.engine.state import BANKS, KEY_WORDS, SHARED, SOFT, TLB_ENTRIES, Layout
+from auberge.engine.llvm_text import STATE, expand
+from auberge.engine.state import BANKS, KEY_WORDS, SHARED, TLB_ENTRIES, Layout
 
-SSIP = 2  # mip.SSIP
 ACCESS = 1 << 10  # how many instructions of its slice a device's answer takes as long as
 
-PUT_PC = f"""{PC}
-    put pc, %pc
-"""
-
-# -- where a path through handlers ends ---------------------------------------------------------
-
-# The slice has ended, and `rec` is what would come next. If it may be passed, and someone wants to
-# know what is hot, then it ends at the next taken branch: that leads to where a region can begin.
-SPENT_HERE = f"""
-handler @spent {{
-    %hard = get hard
-    %soft = icmp eq i64 %hard, 0
-    %samples = get samples
-    %sampled = icmp ne i64 %samples, 0
-    %near = icmp sgt i64 %left, {-SOFT // 2}
-    %both = and i1 %soft, %sampled
-    %on = and i1 %both, %near
-    br i1 %on, label %more, label %stop
-more:
-    %f = load ptr, ptr %rec
-    jump %f
-stop:
-    {PUT_PC}
-    jump @stop
-}}
-"""
-
-# The records beyond the last of a page. Where code leads from page to page, a region can begin.
-CROSS = f"""
-handler @cross {{
-    {PUT_PC}
-    %spent = icmp sle i64 %left, 0
-    br i1 %spent, label %sample, label %on
-sample:
-    jump @sample
-on:
-    jump @goto
-}}
-"""
-
-# The slice has ended at a taken branch. Where it goes is hot, unless it was translated code that
-# gave up since the slice was to end.
-SAMPLE = f"""
-handler @sample {{
-    %cold = get cold
-    %is_cold = icmp ne i64 %cold, 0
-    br i1 %is_cold, label %stop, label %look
-look:
-    %pc = get pc
-    %bank = bank
-    %page = and i64 %pc, -4096
-    %entry = fetch_entry %bank, %pc
-    %tag = load i64, ptr %entry, {STATE}
-    %hit = icmp eq i64 %tag, %page
-    br i1 %hit, label %known, label %stop
-known:
-    %samples = get samples
-    %none = icmp eq i64 %samples, 0
-    br i1 %none, label %stop, label %keep
-keep:
-    %second = getelementptr i8, ptr %entry, i64 8
-    %new_bias = load i64, ptr %second, {STATE}
-    %times_8 = shl i64 %pc, 3
-    %record = add i64 %times_8, %new_bias
-    %n = get sampled
-    %list = inttoptr i64 %samples to ptr
-    %at = getelementptr i64, ptr %list, i64 %n
-    store i64 %record, ptr %at
-    %more = add i64 %n, 1
-    put sampled, %more
-    %wanted = get samples_wanted
-    %full = icmp uge i64 %more, %wanted
-    br i1 %full, label %tell, label %stop
-tell:
-    exit {SAMPLED}
-stop:
-    jump @stop
-}}
-"""
-
-# A region is called, at the record of what it would do next: after that, if a device has answered.
-CALLED = f"""
-handler @called {{
-    %answered = get answered
-    %completes = icmp ne i64 %answered, 0
-    br i1 %completes, label %access, label %look, {RARE}
-access:
-    jump @once
-look:
-    {PUT_PC}
-    jump @attend
-}}
-"""
-
-# A region has less than one way through left of the slice: the next slice begins early; or at its
-# instruction's pace, if there is none, or if its length matters. `in_region` says which one it is:
-# noted as what is hot is, but with the lowest bit set.
-REST = f"""
-handler @rest {{
-    put cold, 1
-    %reserve = get reserve
-    %none = icmp eq i64 %reserve, 0
-    %kind = get clock_kind
-    %counts = icmp eq i64 %kind, {INSTRUCTIONS}
-    %exact = or i1 %none, %counts
-    %answered = get answered
-    %passed = get passed
-    %pending = or i64 %answered, %passed
-    %resumes = icmp ne i64 %pending, 0    ; this very instruction comes first
-    %once = or i1 %exact, %resumes
-    br i1 %once, label %slow, label %next
-slow:
-    jump @once
-next:
-    %samples = get samples
-    %is_deaf = icmp eq i64 %samples, 0
-    br i1 %is_deaf, label %on, label %keep
-keep:
-    %entry = get in_region
-    %marked = or i64 %entry, 1
-    %n = get sampled
-    %list = inttoptr i64 %samples to ptr
-    %at = getelementptr i64, ptr %list, i64 %n
-    store i64 %marked, ptr %at
-    %more = add i64 %n, 1
-    put sampled, %more
-    %wanted = get samples_wanted
-    %full = icmp uge i64 %more, %wanted
-    br i1 %full, label %tell, label %on
-tell:
-    {PUT_PC}
-    exit {SAMPLED}
-on:
-    jump @called
-}}
-"""
+# -- where a path through handlers ends: see also `slices` and `trapping` -------------------------
 
 # The reference does this instruction.
 DEFERRED_HERE = f"""
@@ -190,220 +44,6 @@ handler @leave {
     call void @fpu_leave(ptr %st)
     ret void
 }
-"""
-
-# -- traps --------------------------------------------------------------------------------------
-
-TRAPPED_HERE = f"""
-handler @trapped {{
-    {PUT_PC}
-    jump @trap_stored
-}}
-"""
-
-# A trap, its pc in the state already. One that comes back to where it was never ends.
-TRAP_STORED = f"""
-handler @trap_stored {{
-    put answered, 0
-    %old = get pc
-    %none, %status = routine @trap_entry(ptr %st)
-    %for_host = icmp eq i64 %status, {LEFT}
-    br i1 %for_host, label %host, label %guest, {RARE}
-host:
-    exit {HYPERCALL}
-guest:
-    %less = sub i64 %left, 1
-    %new = get pc
-    %same = icmp eq i64 %old, %new
-    br i1 %same, label %stuck, label %on, {RARE}
-stuck:
-    put exit_address, %old
-    exit {STUCK}, left: %less
-on:
-    jump @goto, left: %less
-}}
-"""
-
-# A routine trapped, or asked the host: `outcome` says which. What asked will be executed again; by
-# its address, if this is the debug page, whose records hold nothing for long.
-FAILED = f"""
-handler @failed {{
-    %outcome = get outcome
-    %trap = icmp eq i64 %outcome, {TRAPPED}
-    br i1 %trap, label %a_trap, label %an_exit
-a_trap:
-    jump @trapped
-an_exit:
-    {PUT_PC}
-    %debug = get debug_page
-    %beyond = sub i64 %here, %debug
-    %is_once = icmp ult i64 %beyond, {PAGE_OF_RECORDS}
-    %again = select i1 %is_once, i64 0, i64 %here
-    put resume_record, %again
-    put resume_bias, %bias
-    jump @leave
-}}
-"""
-
-# -- on at the pc in the state ------------------------------------------------------------------
-
-FIND_RECORD = f"""
-    %pc = get pc
-    %bank = bank
-    %page = and i64 %pc, -4096
-    %entry = fetch_entry %bank, %pc
-    %tag = load i64, ptr %entry, {STATE}
-    %hit = icmp eq i64 %tag, %page
-    br i1 %hit, label %known, label %miss, {LIKELY}
-miss:
-    jump @fetch_miss
-known:
-    %second = getelementptr i8, ptr %entry, i64 8
-    %new_bias = load i64, ptr %second, {STATE}
-    %even = and i64 %pc, -2    ; whoever set it: an odd one has no record
-    %times_8 = shl i64 %even, 3
-    %address = add i64 %times_8, %new_bias
-    %record = inttoptr i64 %address to ptr
-    %f = load ptr, ptr %record
-    jump %f, rec: %record, bias: %new_bias, tlb: %bank
-"""
-
-# Budget and attention have been looked at.
-FIND = f"""
-handler @find {{
-    {FIND_RECORD}
-}}
-"""
-
-GOTO = f"""
-handler @goto {{
-    %spent = icmp sle i64 %left, 0
-    br i1 %spent, label %stop, label %some, {RARE}
-stop:
-    jump @stop
-some:
-    %attention = get attention
-    %calm = icmp eq i64 %attention, 0
-    br i1 %calm, label %find, label %called, {LIKELY}
-called:
-    jump @attend
-find:
-    {FIND_RECORD}
-}}
-"""
-
-# After a write to what the interrupt check reads; with no budget left, the next run checks.
-GOTO_CHECK = f"""
-handler @goto_check {{
-    %spent = icmp sle i64 %left, 0
-    br i1 %spent, label %stop, label %check
-stop:
-    jump @stop
-check:
-    %none, %status = routine @interrupt(ptr %st)
-    %taken = icmp eq i64 %status, {TRAPPED}
-    br i1 %taken, label %enter, label %on
-enter:
-    %none_2, %status_2 = routine @trap_entry(ptr %st)
-    br label %on
-on:
-    jump @goto
-}}
-"""
-
-# The slice has ended; is there more of the budget?
-STOP = f"""
-handler @stop {{
-    %reserve = get reserve
-    %none = icmp eq i64 %reserve, 0
-    br i1 %none, label %out, label %more
-out:
-    exit {SPENT}
-more:
-    jump @attend
-}}
-"""
-
-# Look up: the instructions so far are counted; requests, timers, interrupts; the next slice.
-#
-# Asking: another thread writes what it asks about, then the request, then `attention`. Here each is
-# cleared first and then looked into, with a fence between. Without it the clearing could wait in
-# the store buffer while loads that follow go ahead: a second one who asks meanwhile would see his
-# request cleared, so served, by a hart that has read what was there before.
-ATTEND = f"""
-handler @attend {{
-    %cold = get cold    ; of slices that a region ended, its cold way out is marked
-    put cold, 0
-    %before = get cold_slices
-    %cold_slices = add i64 %before, %cold
-    put cold_slices, %cold_slices
-    %slices_before = get slices
-    %slices = add i64 %slices_before, 1
-    put slices, %slices
-    put attention, 0
-    fence seq_cst       ; what is asked for from here on calls again
-    put left, %left
-    %horizon = get horizon
-    %spent = sub i64 %horizon, %left
-    put spent, %spent
-    %beyond = get reserve
-    %reserve = add i64 %beyond, %left
-    put reserve, %reserve
-    %stop = get stop
-    %stops = icmp ne i64 %stop, 0
-    br i1 %stops, label %stopped, label %posted
-stopped:
-    put attention, 1    ; the next run looks at the rest
-    put stop, 0
-    put left, 0
-    put horizon, %spent
-    exit {STOPPED}, left: 0
-posted:
-    %ssip = get posted_ssip
-    %is_posted = icmp ne i64 %ssip, 0
-    br i1 %is_posted, label %post, label %sfence
-post:
-    put posted_ssip, 0
-    fence seq_cst       ; the guest reads what the interrupt is about after that
-    %mip = get mip
-    %with_ssip = or i64 %mip, {SSIP}
-    put mip, %with_ssip
-    br label %sfence
-sfence:
-    %request_sfence = get request_sfence
-    %flushes = icmp ne i64 %request_sfence, 0
-    br i1 %flushes, label %flush, label %fence_i
-flush:
-    put request_sfence, 0
-    fence seq_cst       ; tables are walked after that
-    call preserve_mostcc void @flush_all(ptr %st)
-    br label %fence_i
-fence_i:
-    %request_fence_i = get request_fence_i
-    %forgets = icmp ne i64 %request_fence_i, 0
-    br i1 %forgets, label %forget, label %time
-forget:
-    put request_fence_i, 0
-    fence seq_cst       ; code is compared with memory after that
-    call preserve_mostcc void @forget_code(ptr %st)
-    br label %time
-time:
-    %none, %status = routine @timers(ptr %st)
-    %none_2, %status_2 = routine @interrupt(ptr %st)
-    %taken = icmp eq i64 %status_2, {TRAPPED}
-    br i1 %taken, label %enter, label %slice
-enter:
-    %none_3, %status_3 = routine @trap_entry(ptr %st)
-    br label %slice
-slice:
-    %n = call preserve_mostcc i64 @take_slice(ptr %st, i64 -1)
-    %empty = icmp eq i64 %n, 0
-    br i1 %empty, label %out, label %on
-out:
-    exit {SPENT}, left: 0
-on:
-    jump @find, left: %n
-}}
 """
 
 # -- forgetting ---------------------------------------------------------------------------------
@@ -459,31 +99,7 @@ def _flush_page(layout: Layout) -> str:
     ])  # fmt: skip
 
 
-# -- budget and time ----------------------------------------------------------------------------
-
-# How much of the budget, at most `most`, may pass before the next look; the rest stays in reserve.
-# If that is enough to pay for it, the end may be passed; but not where time is instructions.
-TAKE_SLICE = f"""
-define internal preserve_mostcc i64 @take_slice(ptr %st, i64 %most) noinline #0 {{
-    %allowed, %status = routine @slice(ptr %st)
-    %fewer = icmp ult i64 %most, %allowed
-    %n = select i1 %fewer, i64 %most, i64 %allowed
-    %all = get reserve
-    %rest = sub i64 %all, %n
-    put reserve, %rest
-    %kind = get clock_kind
-    %counts = icmp eq i64 %kind, {INSTRUCTIONS}
-    %poor = icmp ult i64 %rest, {SOFT}
-    %is_hard = or i1 %counts, %poor
-    %hard = sext i1 %is_hard to i64
-    put hard, %hard
-    %spent = get spent
-    %horizon = add i64 %spent, %n
-    put horizon, %horizon
-    put left, %n
-    ret i64 %n
-}}
-"""
+# -- time ---------------------------------------------------------------------------------------
 
 # Guest time, as `clock.Clock.ticks` has it.
 TIME = f"""
@@ -577,21 +193,17 @@ PUBLISH = "".join([
     "ret void\n}\n",
 ])  # fmt: skip
 
-# Take the trap of `cause` and `tval`.
-TAKE_TRAP = """
-define void @take_trap(ptr %st) #0 {
-    %none, %status = routine @trap_entry(ptr %st)
-    ret void
-}
-"""
-
-HANDLERS = (SPENT_HERE, SAMPLE, CALLED, REST, CROSS, DEFERRED_HERE, WAITS, TRAPPED_HERE,
-            TRAP_STORED, FAILED, STOP, GOTO_CHECK, GOTO, FIND, ATTEND, LEAVE, FETCH_MISS, UNDECODED,
-            ONCE, CROSSING)  # fmt: skip
+HANDLERS = (
+    slices.SPENT_HERE, slices.SAMPLE, slices.CALLED, slices.REST, slices.CROSS, DEFERRED_HERE,
+    WAITS, trapping.TRAPPED_HERE, trapping.TRAP_STORED, trapping.FAILED, slices.STOP,
+    trapping.GOTO_CHECK, GOTO, FIND, slices.ATTEND, LEAVE, FETCH_MISS, undecoded.UNDECODED,
+    undecoded.ONCE, undecoded.CROSSING,
+)  # fmt: skip
 
 
 def glue(layout: Layout) -> str:
     """All of it, as plain LLVM text."""
-    called = (FILL, _flush_all(), _flush_page(layout), forget_code(layout), NEW_PAGE, TAKE_SLICE,
-              TIME, RUN, PREPARE, PUBLISH, TAKE_TRAP)  # fmt: skip
+    called = (FILL, _flush_all(), _flush_page(layout), forget_code(layout), NEW_PAGE,
+              slices.TAKE_SLICE, TIME, RUN, undecoded.PREPARE, PUBLISH,
+              trapping.TAKE_TRAP)  # fmt: skip
     return expand(layout, "".join((*HANDLERS, *leaving.HANDLERS, *called)))
