@@ -14,6 +14,7 @@ from auberge.container.carry import Child
 from auberge.container.cgroups import Cgroup
 from auberge.container.cgroups_layout import Layout, Node
 from auberge.container.config import Config, Hooks, Process
+from auberge.container.light import Callable
 from auberge.container.prepare import Prepared, needed_controllers
 from auberge.container.prepare import Start as Start
 from auberge.container.prepare import prepare as prepare
@@ -84,6 +85,7 @@ class Container:
             if fifo is not None:
                 os.close(fifo)
         try:
+            confine = limiter(cgroup, config, prepared.layout)  # while its namespaces are made
             mark("table and start")
             child.until(READY)
             mark("namespaces")
@@ -96,7 +98,7 @@ class Container:
                 from auberge.container.idmaps import write_maps
 
                 write_maps(pid, config.linux.uid_mappings, config.linux.gid_mappings)
-            set_limits(cgroup, config, prepared.layout)
+            confine()
             if config.process is not None:
                 adjust(pid, config.process)
             if hooks.prestart or hooks.create_runtime:
@@ -291,18 +293,25 @@ def state_of(record: Record, status: str) -> dict[str, object]:
     }
 
 
-def set_limits(cgroup: Cgroup, config: Config, layout: Layout) -> None:
-    """linux.resources."""
+def limiter(cgroup: Cgroup, config: Config, layout: Layout) -> Callable[[], None]:
+    """What sets linux.resources, with all worked out that can be before; raises Refusal."""
     resources = config.linux.resources
     if resources is None:
-        return
+        return lambda: None
     from auberge.container.cgroups_limits import limits
 
-    cgroup.apply(limits(resources, layout))
-    if resources.devices:
-        from auberge.container.cgroups_devices import confine, rules
+    writes = limits(resources, layout)
+    if not resources.devices:
+        return lambda: cgroup.apply(writes)
+    from auberge.container.cgroups_devices import confine, rules
 
-        confine(cgroup, rules(resources.devices))
+    found = rules(resources.devices)
+
+    def set_all() -> None:
+        cgroup.apply(writes)
+        confine(cgroup, found)
+
+    return set_all
 
 
 def adjust(pid: int, process: Process) -> None:

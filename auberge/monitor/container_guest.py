@@ -29,7 +29,9 @@ from auberge.monitor.options import CONTAINER, Options, forwards
 from auberge.refusal import Refusal
 
 IMAGE = "image.json"
-KEPT = ("runtime", "etc", "upper", "work", "copied.json", "copied.partial", "root", IMAGE)
+KEPT = frozenset(
+    ("runtime", "etc", "upper", "work", "copied.json", "copied.partial", "root", IMAGE)
+)
 CREATED_NET = ("bridge", "user")  # networks that are made when there is a process to have them
 
 
@@ -293,7 +295,7 @@ class ContainerGuest:
             from auberge.container.network import disconnect_by_name
 
             disconnect_by_name(self._net, self._options.id)
-        for name in KEPT:
+        for name in KEPT.intersection(os.listdir(self._folder)):
             remove_tree(os.path.join(self._folder, name))
         release(self._options.id)
 

@@ -335,10 +335,15 @@ class Keeper:
             client.verb = verb
         elif verb == "attach":
             self._attach(client, question, rest)
-        elif self._kept.answer(question, client.socket):
-            del self._clients[client.socket.fileno()]
-        else:
+        elif not self._hand_over(client, question):
             self._refuse(client, "control: no such verb; it is one of wait, attach")
+
+    def _hand_over(self, client: _Client, question: dict[str, object]) -> bool:
+        fd = client.socket.fileno()
+        taken = self._kept.answer(question, client.socket)
+        if taken:
+            del self._clients[fd]
+        return taken
 
     def _attach(self, client: _Client, question: dict[str, object], rest: bytes) -> None:
         wants, can = question.get("input") is True, self._streams.input >= 0

@@ -106,11 +106,22 @@ def _status(folder: Folder, record: Record) -> tuple[str, str]:
         from auberge.monitor.leftovers import is_paused
 
         return (PAUSED if is_paused(folder.path, record.id) else RUNNING), note
-    return (PAUSED if guest(record, folder).paused else RUNNING), note
+    try:
+        return (PAUSED if guest(record, folder).paused else RUNNING), note
+    except Refusal as refusal:
+        return RUNNING, str(refusal)
 
 
 def guest(record: Record, folder: Folder) -> "Guest":
     """The guest itself, to be asked and told; raises Refusal."""
+    if record.isolation == "machine" and record.supervised:
+        from auberge.monitor.remote import RemoteGuest
+
+        return RemoteGuest(record)
+    return _made(record, folder)
+
+
+def _made(record: Record, folder: Folder) -> "Guest":
     from auberge.monitor.guest import make
     from auberge.monitor.options import read_options
 
@@ -125,12 +136,42 @@ def remove(folder: Folder) -> None:
     gone. For any process, and when its record is damaged. Raises Refusal."""
     for _ in _alone(folder):
         try:
-            made = guest(folder.load(), folder)
+            record = folder.load()
+            made = _made(record, folder)
         except Refusal:
-            made = None
+            record, made = None, None
+        if record is not None and record.isolation == "machine":
+            _end_process(record)
         if made is not None:
             made.remove()
         _remove_rest(folder)
+        if record is None or not record.supervised:
+            _forget_socket(folder.name, record)
+
+
+def _end_process(record: Record) -> None:
+    """End the process that a machine is in: nothing of it is elsewhere."""
+    supervisor = record.supervisor
+    if not supervisor.lives or supervisor.pid == os.getpid():
+        return
+    try:
+        from auberge.monitor.remote import RemoteGuest
+
+        RemoteGuest(record).signal(9, everyone=True)  # it then puts back its terminal, if any
+    except Refusal:
+        pass
+    if not processes.wait_gone(supervisor.pid, supervisor.ticks, PATIENCE):
+        processes.send(supervisor.pid, supervisor.ticks, 9)
+        processes.wait_gone(supervisor.pid, supervisor.ticks, PATIENCE)
+
+
+def _forget_socket(name: str, record: Record | None) -> None:
+    from auberge.monitor.names import forget, socket_path
+
+    try:
+        forget(record.socket if record is not None and record.socket else socket_path(name))
+    except Refusal:  # not a name, or no folder for sockets: then there is none
+        pass
 
 
 def _remove_rest(folder: Folder) -> None:
