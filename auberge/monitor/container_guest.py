@@ -267,13 +267,16 @@ class ContainerGuest:
         """Save what it changed as an image."""
         from auberge.image.oci.commit import commit
 
-        running = self._container().folder.exists() and self._lives() and not self.paused
-        if running:
-            self.pause()
+        paused = self._container().folder.exists() and self._lives() and not self.paused
+        try:
+            if paused:
+                self.pause()
+        except Refusal:  # without cgroups it is saved while it goes on
+            paused = False
         try:
             return commit(self._record, self._rootfs(), name, comment=comment).reference
         finally:
-            if running:
+            if paused:
                 self.resume()
 
     def _rootfs(self) -> Rootfs:

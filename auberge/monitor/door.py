@@ -133,10 +133,16 @@ def _orders(running: Command, client: socket.socket) -> None:
 
 
 class Lines:
-    """An iterator of the objects that come, one a line; it ends with what is none."""
+    """An iterator of the objects that come, one a line, after what was said; it ends with what is
+    none."""
 
-    def __init__(self, client: socket.socket) -> None:
-        self._client, self._said = client, bytearray()
+    def __init__(self, client: socket.socket, said: bytes = b"") -> None:
+        self._client, self._said = client, bytearray(said)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is one already."""
+        return b"\n" in self._said
 
     def __iter__(self) -> "Lines":
         return self

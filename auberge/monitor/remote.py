@@ -113,12 +113,11 @@ class RemoteGuest:
             master = found[0] if found else None
             if master is not None:
                 os.set_inheritable(master, False)
-            if not said.endswith(b"\n"):
-                raise ConnectionError
-            values = _checked(json.loads(said), self._record.name)
+            lines = Lines(client, said)  # it may have ended already, and said so
+            values = _checked(next(lines, None), self._record.name)
             client.settimeout(None)
             pid = values.get("pid") if isinstance(values, dict) else None
-            return RemoteCommand(client, pid if isinstance(pid, int) else 0, master)
+            return RemoteCommand(client, lines, pid if isinstance(pid, int) else 0, master)
         except (OSError, ValueError):
             client.close()
             raise self._refusal("its process hung up") from None
@@ -154,9 +153,9 @@ class RemoteGuest:
 class RemoteCommand:
     """A Command (guest.py) in a machine of another process."""
 
-    def __init__(self, client: socket.socket, pid: int, terminal: int | None) -> None:
+    def __init__(self, client: socket.socket, lines: Lines, pid: int, terminal: int | None) -> None:
         self.pid, self.terminal = pid, terminal
-        self._client, self._lines = client, Lines(client)
+        self._client, self._lines = client, lines
         self._lock = threading.Lock()
         self._status: int | None = None
 
@@ -166,7 +165,8 @@ class RemoteCommand:
             if self._status is None:
                 poll = select.poll()
                 poll.register(self._client, select.POLLIN)
-                if not poll.poll(None if timeout is None else timeout * 1000):
+                patience = None if timeout is None else timeout * 1000
+                if not self._lines.waiting and not poll.poll(patience):
                     return None
                 status = (next(self._lines, None) or {}).get("exit_code")
                 # 137: its machine was ended meanwhile

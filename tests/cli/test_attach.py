@@ -117,6 +117,21 @@ def test_errors_are_errors_and_a_signal_is_passed_on(inn):
     inn.does("rm", "loud")
 
 
+@pytest.mark.parametrize(("number", "times"), [("HUP", 1), ("INT", 3), ("TERM", 3)])
+def test_a_guest_outlives_who_is_attached(inn, number, times):
+    inn.runs("stays", "trap '' INT TERM; while :; do echo here; sleep 0.02; done")
+    attached = inn.start("attach", "stays")
+    assert attached.stdout.readline() == b"here\n"
+    for _ in range(times):
+        assert attached.poll() is None
+        attached.send_signal(signal.Signals[f"SIG{number}"])
+        time.sleep(0.2)
+    _, errors = attached.communicate(timeout=60)
+    assert errors == b"\nauberge: stays goes on; `auberge attach stays` comes back\n"
+    assert attached.returncode == 0 and inn.seen("stays")["status"] == "running"
+    inn.does("rm", "-f", "stays")
+
+
 def test_a_megabyte_comes_through_and_into_the_log(inn):
     inn.runs("much", "read line; seq 1 200000; sleep 0.2", "-i")
     attached = inn.start("attach", "much", stdin=subprocess.PIPE)
