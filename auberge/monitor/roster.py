@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 
 from auberge.container import processes
 from auberge.container.light import TYPE_CHECKING, Iterator, NamedTuple
@@ -134,14 +135,14 @@ def _made(record: Record, folder: Folder) -> "Guest":
 def remove(folder: Folder) -> None:
     """End the guest if it runs, and remove all that it has, its folder too; nothing to do if it is
     gone. For any process, and when its record is damaged. Raises Refusal."""
+    with suppress(Refusal):
+        _end_process(folder.load())  # before the lock, which it may want itself at its end
     for _ in _alone(folder):
         try:
             record = folder.load()
             made = _made(record, folder)
         except Refusal:
             record, made = None, None
-        if record is not None and record.isolation == "machine":
-            _end_process(record)
         if made is not None:
             made.remove()
         _remove_rest(folder)
@@ -150,16 +151,14 @@ def remove(folder: Folder) -> None:
 
 
 def _end_process(record: Record) -> None:
-    """End the process that a machine is in: nothing of it is elsewhere."""
+    """End a machine, and if need be the process that it is in: nothing of it is elsewhere."""
     supervisor = record.supervisor
-    if not supervisor.lives or supervisor.pid == os.getpid():
+    if record.isolation != "machine" or supervisor.pid == os.getpid() or not supervisor.lives:
         return
-    try:
-        from auberge.monitor.remote import RemoteGuest
+    from auberge.monitor.remote import RemoteGuest
 
+    with suppress(Refusal):
         RemoteGuest(record).signal(9, everyone=True)  # it then puts back its terminal, if any
-    except Refusal:
-        pass
     if not processes.wait_gone(supervisor.pid, supervisor.ticks, PATIENCE):
         processes.send(supervisor.pid, supervisor.ticks, 9)
         processes.wait_gone(supervisor.pid, supervisor.ticks, PATIENCE)
