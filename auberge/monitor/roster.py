@@ -151,17 +151,22 @@ def remove(folder: Folder) -> None:
 
 
 def _end_process(record: Record) -> None:
-    """End a machine, and if need be the process that it is in: nothing of it is elsewhere."""
+    """End a machine, with the process that it is in if need be, for nothing of it is elsewhere; and
+    the process that is about to start a container, which would go on with that."""
     supervisor = record.supervisor
-    if record.isolation != "machine" or supervisor.pid == os.getpid() or not supervisor.lives:
+    if supervisor.pid == os.getpid() or not supervisor.lives:
         return
-    from auberge.monitor.remote import RemoteGuest
+    if record.status != CREATED and record.isolation != "machine":
+        return
+    if record.status != CREATED:
+        from auberge.monitor.remote import RemoteGuest
 
-    with suppress(Refusal):
-        RemoteGuest(record).signal(9, everyone=True)  # it then puts back its terminal, if any
-    if not processes.wait_gone(supervisor.pid, supervisor.ticks, PATIENCE):
-        processes.send(supervisor.pid, supervisor.ticks, 9)
-        processes.wait_gone(supervisor.pid, supervisor.ticks, PATIENCE)
+        with suppress(Refusal):
+            RemoteGuest(record).signal(9, everyone=True)
+        if processes.wait_gone(supervisor.pid, supervisor.ticks, PATIENCE):
+            return  # having put back its terminal, if it had one
+    processes.send(supervisor.pid, supervisor.ticks, 9)
+    processes.wait_gone(supervisor.pid, supervisor.ticks, PATIENCE)
 
 
 def _forget_socket(name: str, record: Record | None) -> None:
