@@ -33,7 +33,6 @@ class Container:
     def __init__(self, root: str, name: str) -> None:
         self.folder = Folder(root, name)
         self.id = name
-        self._reaped = False
         self._config: Config | None = None  # what we have made it from ourselves
 
     # -- create ---------------------------------------------------------------------------------
@@ -265,12 +264,13 @@ class Container:
     def clear(self, record: Record, config: Config) -> list[str]:
         """Kill what still runs, run the last hooks, and remove cgroups and folder."""
         cgroup = self.cgroup(record)
-        if cgroup.nodes:
+        if cgroup.nodes and not (record.pid and cgroup.remove()):
             cgroup.kill()
-        if record.pid and not self._reaped:
-            processes.wait_gone(record.pid, record.start_time, PATIENCE)
-        if cgroup.nodes:
+            if record.pid:
+                processes.wait_gone(record.pid, record.start_time, PATIENCE)
             cgroup.delete()
+        elif record.pid:
+            processes.wait_gone(record.pid, record.start_time, PATIENCE)
         complaints: list[str] = []
         if config.hooks.poststop:
             from auberge.container.hooks import run_all_hooks

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 
 from auberge.container import processes
 from auberge.container.light import TYPE_CHECKING, Iterator, NamedTuple
@@ -134,14 +135,14 @@ def _made(record: Record, folder: Folder) -> "Guest":
 def remove(folder: Folder) -> None:
     """End the guest if it runs, and remove all that it has, its folder too; nothing to do if it is
     gone. For any process, and when its record is damaged. Raises Refusal."""
+    with suppress(Refusal):
+        _end_process(folder.load())  # before the lock, which it may want itself at its end
     for _ in _alone(folder):
         try:
             record = folder.load()
             made = _made(record, folder)
         except Refusal:
             record, made = None, None
-        if record is not None and record.isolation == "machine":
-            _end_process(record)
         if made is not None:
             made.remove()
         _remove_rest(folder)
@@ -150,19 +151,22 @@ def remove(folder: Folder) -> None:
 
 
 def _end_process(record: Record) -> None:
-    """End the process that a machine is in: nothing of it is elsewhere."""
+    """End a machine, with the process that it is in if need be, for nothing of it is elsewhere; and
+    the process that is about to start a container, which would go on with that."""
     supervisor = record.supervisor
-    if not supervisor.lives or supervisor.pid == os.getpid():
+    if supervisor.pid == os.getpid() or not supervisor.lives:
         return
-    try:
+    if record.status != CREATED and record.isolation != "machine":
+        return
+    if record.status != CREATED:
         from auberge.monitor.remote import RemoteGuest
 
-        RemoteGuest(record).signal(9, everyone=True)  # it then puts back its terminal, if any
-    except Refusal:
-        pass
-    if not processes.wait_gone(supervisor.pid, supervisor.ticks, PATIENCE):
-        processes.send(supervisor.pid, supervisor.ticks, 9)
-        processes.wait_gone(supervisor.pid, supervisor.ticks, PATIENCE)
+        with suppress(Refusal):
+            RemoteGuest(record).signal(9, everyone=True)
+        if processes.wait_gone(supervisor.pid, supervisor.ticks, PATIENCE):
+            return  # having put back its terminal, if it had one
+    processes.send(supervisor.pid, supervisor.ticks, 9)
+    processes.wait_gone(supervisor.pid, supervisor.ticks, PATIENCE)
 
 
 def _forget_socket(name: str, record: Record | None) -> None:

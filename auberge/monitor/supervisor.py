@@ -123,8 +123,9 @@ def _spawn(folder: Folder, size: tuple[int, int]) -> bytes:
     """Start the supervisor; what it reports."""
     import auberge
 
-    if chosen := os.environ.get("AUBERGE_CACHE_DIR"):
-        os.environ["AUBERGE_CACHE_DIR"] = os.path.abspath(chosen)  # it goes to another directory
+    environment = dict(os.environ)
+    if chosen := environment.get("AUBERGE_CACHE_DIR"):
+        environment["AUBERGE_CACHE_DIR"] = os.path.abspath(chosen)  # it goes to another directory
     root = os.path.dirname(os.path.dirname(os.path.abspath(auberge.__file__)))
     command = [sys.executable, *_flags(), "-c", BEGIN.format("supervisor"), root, folder.path]
     hears, tells = os.pipe()
@@ -136,7 +137,7 @@ def _spawn(folder: Folder, size: tuple[int, int]) -> bytes:
             pid = os.posix_spawn(
                 sys.executable,
                 [*command, *map(str, size)],
-                os.environ,
+                environment,
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
                     (os.POSIX_SPAWN_DUP2, errors, 1),

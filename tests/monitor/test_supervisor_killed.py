@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import time
 
 import pytest
@@ -47,6 +48,28 @@ def test_rm_ends_what_nobody_supervises(inn):
     assert not record.process.lives and inn.left(record.id) == []
 
 
+def test_a_supervisor_is_small_and_has_what_it_needs(inn):
+    inn.runs("small", "sleep 1000", "--rm")
+    record = inn.record("small")
+    with open(f"/proc/{record.supervisor.pid}/status") as file:
+        status = dict(line.rstrip().split(":", 1) for line in file)
+    assert status["Threads"].strip() == "1" and int(status["VmRSS"].split()[0]) < 16 << 10
+    open_now = os.listdir(f"/proc/{record.supervisor.pid}/fd")
+    assert len(open_now) <= 8, "three of its own, a socket, two pipes, the process, perhaps a log"
+    inn.does("rm", "-f", "small")
+
+
+def test_a_supervisor_that_is_asked_to_end_asks_its_guest(inn):
+    inn.runs("asked", "trap 'exit 4' TERM; echo up; while :; do sleep 0.02; done")
+    inn.until("asked", "up\n")
+    record = inn.record("asked")
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        os.kill(record.supervisor.pid, number)
+    gone(record.supervisor)
+    assert inn.seen("asked")["exit_code"] == 4
+    inn.does("rm", "asked")
+
+
 def test_its_name_can_be_had_again(inn):
     inn.runs("again", "sleep 1000")
     record = inn.record("again")
@@ -56,7 +79,7 @@ def test_its_name_can_be_had_again(inn):
     inn.runs("again", "exit 0", "--rm")
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", range(10))
 def test_killed_while_it_starts(inn, seed):
     """The whole start takes some 0.2 seconds on an idle host."""
     delay = random.Random(seed).uniform(0.0, 0.25)
@@ -79,6 +102,21 @@ def test_killed_while_it_starts(inn, seed):
     assert inn.left("none") == [] and not supervisors(inn)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_removed_while_it_starts(inn, seed):
+    delay = random.Random(seed).uniform(0.0, 0.25)
+    starting = inn.start("run", "-d", "--net", "none", "--name", "early", "box", "sleep", "1000")
+    deadline = time.monotonic() + 60
+    while not (inn.guests / "early/supervisor.errors").exists():
+        assert time.monotonic() < deadline and starting.poll() is None
+    time.sleep(delay)
+    identity = inn.record("early").id
+    inn("rm", "-f", "early")
+    _, errors = starting.communicate(timeout=60)
+    assert b"Traceback" not in errors
+    assert inn.names() == [] and inn.left(identity) == [] and not supervisors(inn)
+
+
 def supervisors(inn):
     """The processes of this inn's guests that are supervisors, or become ones."""
     found = []
@@ -93,7 +131,7 @@ def supervisors(inn):
     return found
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 def test_killed_while_its_guest_ends(inn, seed):
     delay = random.Random(seed).uniform(0.0, 0.15)
     inn.runs("late", "sleep 1000", "--rm")

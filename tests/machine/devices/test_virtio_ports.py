@@ -4,7 +4,7 @@ from struct import pack, unpack
 
 import pytest
 
-from auberge.machine.virtio.ports import HELD, RING, ROOM, Ports, PortsState
+from auberge.machine.virtio.ports import HELD, RING, ROOM, Ports
 from tests.machine.devices.driver import Driver, Memory
 
 READY, ADD, PORT_READY, OPEN = 0, 1, 3, 6
@@ -13,9 +13,9 @@ READY, ADD, PORT_READY, OPEN = 0, 1, 3, 6
 class Bench:
     """Two ports and a driver that has made the first, as Linux's does."""
 
-    def __init__(self, state=PortsState()):
+    def __init__(self):
         self.looked, self.places = [], []
-        self.ports = Ports(lambda: self.looked.append(True), 2, state)
+        self.ports = Ports(lambda: self.looked.append(True), 2)
         self.driver = Driver(self.ports, Memory(0x80000), size=RING)
         self.receive, self.transmit, self.hear, self.tell = self.driver.rings[:4]
         self.port = self.ports.ports[0]
