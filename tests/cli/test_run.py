@@ -45,8 +45,8 @@ def test_options_reach_the_guest(tmp_path):
     done = run(
         "-e", "A=1", "-e", "OURS", "-e", "NONE", "-w", "/tmp", "-u", "guest", "--hostname", "inn",
         "-v", "file:/v:ro", "--read-only", "--memory", "64m", "--pids", "9", "--cpus", "0.5",
-        "--cap-drop", "ALL", "box", "sh", "-c",
-        "echo $A $OURS ${NONE-none}; pwd; id -u; hostname; cat /v; touch /x; grep Bnd /proc/1/status",
+        "--cap-drop", "ALL", "box", "sh", "-c", "echo $A $OURS ${NONE-none}; pwd; id -u; hostname;"
+        "cat /v; touch /x; grep CapBnd /proc/self/status",
         cwd=tmp_path, env=os.environ | {"OURS": "ours"},
     )  # fmt: skip
     lines = done.stdout.splitlines()
