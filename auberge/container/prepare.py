@@ -134,18 +134,22 @@ _last: list[tuple[Config, Host, Choices, Plan]] = []  # one whose plan asks the 
 
 
 def _planned(config: Config, host: Host, choices: Choices) -> Plan:
-    """The plan, made of the last one if that differs in the container's name and layers alone."""
+    """The plan, made of the last one if that differs in the container's name and layers alone.
+
+    The paths of cgroups are looked at for bind mounts only, and plans with those are not taken.
+    """
     from auberge.container.copy_up import CopyUp
     from auberge.container.mounts import Bind, Isolate, MountOverlay, TakeMount
     from auberge.container.plan import Plan, plan
     from auberge.container.steps import NewKeyring
 
     same = choices._replace(container="")
+    host_alike = host._replace(cgroups=tuple([h._replace(path="") for h in host.cgroups]))
     if choices.overlay is not None:
         same = same._replace(overlay=MountOverlay((), "", "", ""))
     if _last:
         known_config, known_host, known_choices, known = _last[0]
-        if known_choices == same and known_host == host and known_config == config:
+        if known_choices == same and known_host == host_alike and known_config == config:
             return Plan(tuple([
                 NewKeyring(f"_ses.{choices.container}") if isinstance(one, NewKeyring)
                 else choices.overlay if isinstance(one, MountOverlay) and choices.overlay
@@ -157,7 +161,7 @@ def _planned(config: Config, host: Host, choices: Choices) -> Plan:
         isinstance(one, Bind | CopyUp | TakeMount) or (isinstance(one, Isolate) and one.parent)
         for one in made.operations
     ):
-        _last[:] = [(config, host, same, made)]
+        _last[:] = [(config, host_alike, same, made)]
     return made
 
 

@@ -121,6 +121,8 @@ class Keeper:
         status = self._kept.end()
         self._tell(status)
         self._log.close()
+        if self._log.lost:
+            os.write(2, b"%d bytes of output are not in the log\n" % self._log.lost)
         return status
 
     # -- one turn -------------------------------------------------------------------------------

@@ -66,5 +66,6 @@ class KeptMachine:
                 roster.remove(self._folder)
         except (Refusal, OSError) as failure:
             if os.path.isdir(self._folder.path):  # and was not removed by others
-                self._folder.save(record._replace(error=str(failure)))
+                with suppress(Refusal):  # a full disk: who waits is told all the same
+                    self._folder.save(record._replace(error=str(failure)))
         return status

@@ -228,6 +228,12 @@ def test_what_a_killed_program_leaves_the_next_one_removes(filled):  # noqa: F81
     assert left(filled) == [] and not processes.is_alive(pid, started)
 
 
+def test_what_a_program_forgets_to_close_ends_with_it(filled):  # noqa: F811
+    code = KILLED.partition("print")[0]
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    assert left(filled) == []
+
+
 def test_a_fork_leaves_its_parents_containers_alone():
     with auberge.Container("box", ["sleep", "100"]) as container:
         container.start()

@@ -45,12 +45,12 @@ def test_options_reach_the_guest(tmp_path):
     done = run(
         "-e", "A=1", "-e", "OURS", "-e", "NONE", "-w", "/tmp", "-u", "guest", "--hostname", "inn",
         "-v", "file:/v:ro", "--read-only", "--memory", "64m", "--pids", "9", "--cpus", "0.5",
-        "--cap-drop", "ALL", "box", "sh", "-c",
-        "echo $A $OURS [$NONE]; pwd; id -u; hostname; cat /v; touch /x; grep Bnd /proc/self/status",
+        "--cap-drop", "ALL", "box", "sh", "-c", "echo $A $OURS ${NONE-none}; pwd; id -u; hostname;"
+        "cat /v; touch /x; grep CapBnd /proc/self/status",
         cwd=tmp_path, env=os.environ | {"OURS": "ours"},
     )  # fmt: skip
     lines = done.stdout.splitlines()
-    assert lines == ["1 ours []", "/tmp", "1000", "inn", "of the host", "CapBnd:\t" + "0" * 16]
+    assert lines == ["1 ours none", "/tmp", "1000", "inn", "of the host", "CapBnd:\t" + "0" * 16]
     assert "Read-only file system" in done.stderr
 
 

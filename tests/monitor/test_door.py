@@ -94,7 +94,9 @@ def test_commands_in_it(behind):
 def test_a_command_with_a_terminal(behind):
     _, remote, _ = behind
     command = remote.execute(
-        ("sh", "-c", "until stty size 2>/dev/null; do sleep 0.02; done"), (0, 1, 2), terminal=True
+        ("sh", "-c", "until stty size 2>/dev/null | grep 30; do sleep 0.02; done"),
+        (0, 1, 2),
+        terminal=True,
     )
     command.resize(30, 100)
     said = b""
