@@ -93,15 +93,15 @@ def test_one_that_hangs_is_given_up() -> None:
 NONSENSE = {
     "no message": "b'\\x08\\0\\0\\0nonsense'",
     "too large": "b'\\xff\\xff\\xff\\x7f' + bytes(1 << 16)",
-    "no code": f"message(({DIGEST}, 0, 1, 'code', 1, []))",
-    "no number": f"message(({DIGEST}, 0, 1, b'code', 'many', []))",
-    "more than a page": f"message(({DIGEST}, 0, 1, b'code', 4096, []))",
-    "no neighbours": f"message(({DIGEST}, 0, 1, b'code', 1, 7))",
-    "too little": f"message(({DIGEST}, 0, 1))",
+    "no code": f"message(({DIGEST!r}, 0, 1, 'code', 1, []))",
+    "no number": f"message(({DIGEST!r}, 0, 1, b'code', 'many', []))",
+    "more than a page": f"message(({DIGEST!r}, 0, 1, b'code', 4096, []))",
+    "no neighbours": f"message(({DIGEST!r}, 0, 1, b'code', 1, 7))",
+    "too little": f"message(({DIGEST!r}, 0, 1))",
     "no tuple": "message(7)",
     "of another page": "message((bytes(16), 0, 1, b'code', 1, []))",
-    "of another entry": f"message(({DIGEST}, 2, 1, b'code', 1, []))",
-    "of another level": f"message(({DIGEST}, 0, 2, b'code', 1, []))",
+    "of another entry": f"message(({DIGEST!r}, 2, 1, b'code', 1, []))",
+    "of another level": f"message(({DIGEST!r}, 0, 2, b'code', 1, []))",
 }
 
 
@@ -118,7 +118,7 @@ def test_one_that_answers_nonsense_is_given_up(what: str) -> None:
 
 
 def test_one_that_answers_more_than_was_asked_is_given_up() -> None:
-    twice = f"m = marshal.dumps(({DIGEST}, 0, 1, b'', 0, [])); m = len(m).to_bytes(4, 'little') + m"
+    twice = f"m = marshal.dumps(({DIGEST!r}, 0, 1, b'', 0, [])); m = len(m).to_bytes(4, 'little') + m"
     write = "sys.stdout.buffer.write(m + m); sys.stdout.flush()"
     workshop = Workshop(script(f"import marshal; {twice}; {write}"))
     workshop.order(order(0), (), PAGE)
