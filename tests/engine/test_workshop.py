@@ -118,7 +118,9 @@ def test_one_that_answers_nonsense_is_given_up(what: str) -> None:
 
 
 def test_one_that_answers_more_than_was_asked_is_given_up() -> None:
-    twice = f"m = marshal.dumps(({DIGEST!r}, 0, 1, b'', 0, [])); m = len(m).to_bytes(4, 'little') + m"
+    twice = (
+        f"m = marshal.dumps(({DIGEST!r}, 0, 1, b'', 0, [])); m = len(m).to_bytes(4, 'little') + m"
+    )
     write = "sys.stdout.buffer.write(m + m); sys.stdout.flush()"
     workshop = Workshop(script(f"import marshal; {twice}; {write}"))
     workshop.order(order(0), (), PAGE)
