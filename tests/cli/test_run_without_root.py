@@ -7,7 +7,7 @@ import pytest
 
 from tests.box import fill
 from tests.container.bundles import ROOT
-from tests.container.test_rootless import USER, python
+from tests.container.conftest import USER, python
 from tests.house.source import ROOT as SOURCE
 
 pytestmark = [
