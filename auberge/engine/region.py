@@ -20,7 +20,7 @@ from auberge.engine.fpu import (
     declaration,
     declaration_of_comparison,
 )
-from auberge.engine.llvm_text import LIKELY, PARAMS, STATE, tail_call
+from auberge.engine.llvm_text import LIKELY, PARAMS, RARE, STATE, tail_call
 from auberge.engine.lowering import FRM, Context, Register
 from auberge.engine.paged import count_exit
 from auberge.isa.hart import FETCH, PC, ZERO, Place
@@ -48,7 +48,7 @@ class Early(NamedTuple):
 
 
 # What labels of blocks begin with that seldom execute.
-RARE = ("touch", "other", "slow", "bad", "dead")
+SELDOM = ("touch", "other", "slow", "bad", "dead")
 
 
 def rare_last(lines: list[str]) -> list[str]:
@@ -58,7 +58,7 @@ def rare_last(lines: list[str]) -> list[str]:
     into = often
     for line in lines:
         if line.endswith(":"):
-            into = rare if line.startswith(RARE) else often
+            into = rare if line.startswith(SELDOM) else often
         into.append(line)
     return often + rare
 
@@ -491,5 +491,5 @@ class Region(Finding):
         )
         # From the state, since code has no data of its own.
         nan = self.op(f"load {t}, ptr {self.at(f'nan_{fmt}')}, {STATE}")
-        canonical = self.op(f"select i1 {is_nan}, {t} {nan}, {t} {z}")
+        canonical = self.op(f"select i1 {is_nan}, {t} {nan}, {t} {z}, {RARE}")
         return self.leaf(fmt, self.op(f"bitcast {t} {canonical} to i{fmt}"))
