@@ -39,7 +39,7 @@ run: venv
 test: $(VENV)/.test-extras
 	@$(BIN)/python tools/test_packages.py
 	@host=$$($(BIN)/python -c 'from auberge.image.oci.names import host_architecture as host; print(host())'); \
-	for image in tiny debian debian:$$host; do \
+	for image in tiny cell debian debian:$$host; do \
 	    $(BIN)/auberge image build $$image || echo "no image $$image: skipping the tests that boot it"; \
 	done
 	$(BIN)/python -m pytest -q

@@ -1,14 +1,15 @@
 """A container of /bin/true, from start through exit: ours against crun, runc, bwrap and podman.
 
-In one Python program: overlay, all namespaces, seccomp, cgroup. From the command line: a bundle.
-As root; needs busybox-static. crun refuses hosts that have cgroups of v1 and controllers of v2: all
-is measured without the latter then, in a mount namespace of our own.
+In one Python program: overlay, all namespaces, seccomp, cgroups that a limit needs; and with all
+cgroups of v1, as the others make them. From the command line: the same bundle for all of them. A
+thousand at once, and what they leave behind. What a program inside costs against crun's: computing,
+and system calls. As root; needs busybox-static. crun refuses hosts that have cgroups of v1 and
+controllers of v2: all is measured without the latter then, in a mount namespace of our own.
 """
 
 import copy
 import json
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -18,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.process import environment
 from harness.report import Target, interleaved, median_ratio, missing, report, rounds
@@ -29,12 +31,19 @@ from auberge.container.mounts import MountOverlay
 from auberge.container.runtime import Container, Start, prepare_config
 
 BUSYBOX = "/bin/busybox"
-OURS = [sys.executable, "-c", "import sys\nfrom auberge.cli.oci import main\nsys.exit(main())"]
+OURS = [str(Path(sys.executable).with_name("auberge-oci"))]
 PEERS = {
     "runc": ["runc"],
     "crun": ["crun"],
 }
-FLIGHT = 200  # containers at once; each has a process and a pipe
+FLIGHT = 1000  # containers at once
+INSIDE = {
+    "computing": "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done",
+    "forks": "i=0; while [ $i -lt 150 ]; do (:); i=$((i+1)); done",
+    "files": "i=0; while [ $i -lt 4000 ]; do [ -e /bin/true ]; : </dev/null; i=$((i+1)); done",
+}
+"""What is timed inside, by the shell's own clock: instructions of the processor; clone, wait and
+exit; stat, open and close."""
 
 
 class Bundle:
@@ -72,23 +81,23 @@ class Bundle:
         self.count += 1
         return f"bench-{os.getpid()}-{self.count}"
 
-    def start(self, config: Config, null: int) -> tuple[Container, int]:
+    def start(self, config: Config, null: int, sparing: bool = True) -> tuple[Container, int]:
         """Start a container in this program; its process is our child."""
         name = self.name()
         upper, work = self.folder / name / "upper", self.folder / name / "work"
         upper.mkdir(parents=True)
         work.mkdir()
         overlay = MountOverlay((str(self.root),), str(upper), str(work), str(self.root))
-        how = Start(streams=(null, null, null), overlay=overlay, sparing=True)
+        how = Start(streams=(null, null, null), overlay=overlay, sparing=sparing)
         container = Container(str(self.folder / "state"), name)
         child = container.create(prepare_config(config, str(self.folder), name, how), how)
         child.close()
         return container, child.pid
 
-    def program(self, config: Config, null: int) -> float:
+    def program(self, config: Config, null: int, sparing: bool = True) -> float:
         """Milliseconds from start through exit, and all removed, in this program."""
         begin = time.perf_counter()
-        container, pid = self.start(config, null)
+        container, pid = self.start(config, null, sparing)
         os.waitpid(pid, 0)
         container.delete(force=True)
         return (time.perf_counter() - begin) * 1000
@@ -134,16 +143,80 @@ def rate(bundle: Bundle, config: Config, null: int, seconds: float = 3.0) -> flo
     return len(done) / (time.monotonic() - begin)
 
 
-def flight(bundle: Bundle, config: Config, null: int) -> tuple[int, float]:
-    """Many at once: descriptors that are left open in the end, and MiB that we have grown by."""
-    before = len(os.listdir("/proc/self/fd"))
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = [bundle.start(config, null) for _ in range(FLIGHT)]
-    for container, pid in started:
-        container.delete(force=True)
-        os.waitpid(pid, 0)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - size
-    return len(os.listdir("/proc/self/fd")) - before, grown / 1024
+class Left(NamedTuple):
+    """What there is of this program's: after containers as many as before, or they leak."""
+
+    descriptors: int
+    mounts: int
+    cgroups: int
+    resident: float  # MiB
+
+
+def left() -> Left:
+    """What there is now."""
+    with open("/proc/self/mountinfo", "rb") as mounts, open("/proc/self/statm") as memory:
+        lines, pages = len(mounts.readlines()), int(memory.read().split()[1])
+    ours = f"bench-{os.getpid()}-"
+    cgroups = sum(
+        name.startswith(ours) for _, names, _ in os.walk("/sys/fs/cgroup") for name in names
+    )
+    size = pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+    return Left(len(os.listdir("/proc/self/fd")), lines, cgroups, size)
+
+
+def flight(bundle: Bundle, null: int) -> None:
+    """Many at once, twice: what the second time leaves is what would grow for ever."""
+    config = bundle.whole("/bin/busybox", "sleep", "1000")
+    before = left()
+    for _ in range(2):
+        before = left()
+        begin = time.perf_counter()
+        started = [bundle.start(config, null) for _ in range(FLIGHT)]
+        report("containers.flight_started", FLIGHT / (time.perf_counter() - begin), "/s")
+        assert all(os.path.exists(f"/proc/{pid}/exe") for _, pid in started)
+        for container, pid in started:
+            container.delete(force=True)
+            os.waitpid(pid, 0)
+    after = left()
+    report("containers.flight", FLIGHT, "", Target(least=1000))
+    report(
+        "containers.descriptors_left", after.descriptors - before.descriptors, "", Target(most=0)
+    )
+    report("containers.mounts_left", after.mounts - before.mounts, "", Target(most=0))
+    report("containers.cgroups_left", after.cgroups - before.cgroups, "", Target(most=0))
+    report("containers.memory_left", after.resident - before.resident, "MiB", Target(most=4))
+
+
+def inside(bundle: Bundle, words: list[str], script: str) -> float:
+    """Milliseconds that a script takes inside a container, by a clock inside."""
+    process = bundle.values["process"]
+    assert isinstance(process, dict)
+    clock = "t() { /bin/busybox adjtimex | /bin/busybox awk '/tv_/ {printf \"%s \", $2}'; }"
+    shell = f"{clock}; t; {script}; t"
+    values = bundle.values | {"process": process | {"args": ["/bin/busybox", "sh", "-c", shell]}}
+    folder = bundle.folder / "inside"
+    folder.mkdir(exist_ok=True)
+    root = folder / "rootfs"
+    if not root.is_symlink():
+        root.symlink_to(bundle.root)
+    (folder / "config.json").write_text(json.dumps(values))
+    own = ["--root", str(bundle.folder / "state")]
+    done = subprocess.run(
+        [*words, *own, "run", "--bundle", str(folder), bundle.name()], check=True,
+        env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    second, part, last, rest = map(int, done.stdout.split())
+    return (last - second) * 1000 + (rest - part) / 1000
+
+
+def podman(bundle: Bundle, runtime: str) -> list[str]:
+    """podman with a runtime, of a root file system: it has much more to do than that."""
+    storage = bundle.folder / "podman"
+    limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
+    return ["podman", "--root", str(storage), "--runroot", str(storage / "run"),
+            "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--runtime", runtime, "run",
+            "--rm", "--network=none", *limits, "--rootfs", str(bundle.root),
+            "/bin/true"]  # fmt: skip
 
 
 HYBRID = "/sys/fs/cgroup/unified"
@@ -163,11 +236,13 @@ def main() -> None:
         missing("busybox, or we are not root", "busybox-static")
         return
     count = rounds(15)
-    with tempfile.TemporaryDirectory() as folder:
+    shared = "/dev/shm"  # where /run would be: what runtimes record is on no disk
+    with tempfile.TemporaryDirectory(dir=shared if os.path.ismount(shared) else None) as folder:
         bundle = Bundle(Path(folder))
         config, null = bundle.whole(), os.open(os.devnull, os.O_RDWR)
         measures: dict[str, Callable[[], float]] = {
             "program": lambda: bundle.program(config, null),
+            "program_all_cgroups": lambda: bundle.program(config, null, sparing=False),
             "command": lambda: bundle.command(OURS),
         }
         for name, words in PEERS.items():
@@ -180,18 +255,35 @@ def main() -> None:
         for measure in measures.values():
             measure()
         found = dict(zip(measures, interleaved(count, *measures.values()), strict=True))
+        if shutil.which("podman"):
+            engines = [podman(bundle, OURS[0])]
+            if "crun" in found:
+                engines.append(podman(bundle, shutil.which("crun") or ""))
+            for engine in engines:
+                timed(engine)
+            pairs = interleaved(3, *[lambda engine=engine: timed(engine) for engine in engines])
+            found |= zip(("podman_with_ours", "podman_with_crun"), pairs, strict=False)
         for name, values in found.items():
             report(f"containers.{name}", statistics.median(values), "ms")
         if "crun" in found:
-            ratio = median_ratio(found["program"], found["crun"])
-            report("containers.program_to_crun", ratio, "x", Target(most=0.5))
+            for name, target in (("program", Target(most=0.5)), ("program_all_cgroups", None)):
+                ratio = median_ratio(found[name], found["crun"])
+                report(f"containers.{name}_to_crun", ratio, "x", target)
+            report("containers.command_to_crun", median_ratio(found["command"], found["crun"]), "x")
         if "runc" in found:
             ratio = median_ratio(found["command"], found["runc"])
             report("containers.command_to_runc", ratio, "x", Target(most=0.75))
         report("containers.rate", rate(bundle, config, null), "/s", Target(least=250))
-        left, grown = flight(bundle, bundle.whole("/bin/busybox", "sleep", "1000"), null)
-        report("containers.descriptors_left", left, "", Target(most=0))
-        report("containers.memory_of_flight", grown, "MiB")
+        flight(bundle, null)
+        if "crun" in found:
+            for name, script in INSIDE.items():
+                ours, theirs = interleaved(
+                    count,
+                    lambda script=script: inside(bundle, OURS, script),
+                    lambda script=script: inside(bundle, ["crun"], script),
+                )
+                ratio = median_ratio(ours, theirs)
+                report(f"containers.inside_{name}_to_crun", ratio, "x", Target(most=1.05))
 
 
 if __name__ == "__main__":

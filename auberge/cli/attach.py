@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import sys
+from contextlib import suppress
 
 from auberge.cli.raw_terminal import RawTerminal
 from auberge.monitor import roster
@@ -15,6 +16,9 @@ from auberge.refusal import Refusal
 
 CTRL_P, CTRL_Q = b"\x10", b"\x11"
 CHUNK = 1 << 14
+ENDS = (signal.SIGINT, signal.SIGTERM)
+IMPATIENT = 3
+"""After so many of ENDS that the guest does not end of, it is left alone."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +67,7 @@ class _Session:
     def __init__(self, attached: Attached, guest: Guest, terminal: RawTerminal, name: str) -> None:
         self._attached, self._guest, self._terminal, self._name = attached, guest, terminal, name
         self._keys = Keys()
+        self._asked = 0
         self._takes_keys = attached.input
         self._raw = attached.terminal and os.isatty(0)
 
@@ -105,7 +110,8 @@ class _Session:
             if self._keys.leaving:
                 ending = "\r\n" if self._raw else "\n"
                 text = f"auberge: {self._name} goes on; `auberge attach {self._name}` comes back"
-                _write(2, f"{ending}{text}{ending}".encode())
+                with suppress(OSError):  # nobody may be there any more
+                    _write(2, f"{ending}{text}{ending}".encode())
                 return 0
 
     def _take(self) -> bool:
@@ -115,6 +121,7 @@ class _Session:
         except OSError:
             data = b""
         if not data:
+            self._keys.leaving |= os.isatty(0)  # it hung up
             return False
         typed = self._keys.take(data) if os.isatty(0) else data
         if typed:
@@ -126,10 +133,14 @@ class _Session:
             size = self._terminal.size()
             if size is not None:
                 self._attached.resize(*size)
+        elif number == signal.SIGHUP:
+            self._keys.leaving = True
         elif number == signal.SIGTSTP:
             self._terminal.suspend()
             self._hear(signal.SIGWINCH)
         else:
+            self._asked += number in ENDS
+            self._keys.leaving |= self._asked >= IMPATIENT
             try:
                 self._guest.signal(number)
             except Refusal:  # it has ended, which is read next

@@ -6,6 +6,7 @@ import sys
 
 from auberge.cli.following import follow, signals
 from auberge.cli.main import one_line
+from auberge.cli.variables import variables
 from auberge.monitor import roster
 from auberge.monitor.guest import Guest, NotStarted
 from auberge.refusal import Refusal
@@ -49,7 +50,7 @@ def execute(guest: Guest, args: argparse.Namespace, heard: int) -> int:
         command = guest.execute(
             args.command,
             (0 if args.interactive else null, 1, 2),
-            tuple(variable(text) for text in args.env),
+            variables(args.env),
             args.workdir,
             args.user,
             args.tty,
@@ -60,11 +61,3 @@ def execute(guest: Guest, args: argparse.Namespace, heard: int) -> int:
     status = command.wait()
     assert status is not None
     return status
-
-
-def variable(text: str) -> str:
-    """NAME=VALUE, with our own value if there is none; raises Refusal."""
-    name, equals, _ = text.partition("=")
-    if not name:
-        raise Refusal(f"-e: {text!r} is not NAME=VALUE; write it so")
-    return text if equals else f"{name}={os.environ.get(name, '')}"

@@ -52,17 +52,10 @@ def follow(guest: Followed, heard: int, master: int | None, keys: bool) -> None:
             _Follower(guest, heard, ended).run()
             return
         try:
-            with RawTerminal() if keys else _Plain() as terminal:
+            with RawTerminal(keys) as terminal:
                 _Shown(guest, heard, ended, master, terminal, keys).run()
         finally:
             os.close(master)
-
-
-class _Plain(RawTerminal):
-    """Our terminal as it is: nothing that is typed is the guest's."""
-
-    def __enter__(self) -> "_Plain":
-        return self
 
 
 @contextmanager

@@ -4,13 +4,18 @@ Its own front door, for it must start in milliseconds: nothing is imported but w
 needs. runc's conventions hold, not ours, where they differ: a failure is status 1.
 """
 
+from __future__ import annotations
+
 import gc
 import os
 import sys
 
-from auberge.container.light import Callable, NamedTuple, Sequence
+from auberge.container.light import TYPE_CHECKING, Callable, NamedTuple, Sequence
 from auberge.container.stopwatch import lines, mark
 from auberge.refusal import Refusal
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 FAILED = 1  # as runc
 ROOT = "/run/auberge-oci"
@@ -92,11 +97,27 @@ GLOBAL_VALUES = "root log log-format rootless criu"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line of runc's."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Run one command line of runc's; without `argv` our process's own, which ends with it."""
+    if argv is None:
+        _leave(_main(sys.argv[1:], alone=True))
+    return _main(argv)
+
+
+def _leave(status: int) -> NoReturn:
+    """End this process at once: tidying an interpreter up takes more than a millisecond."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # whoever should read it has gone
+            status = status or FAILED
+    os._exit(status)
+
+
+def _main(argv: Sequence[str], alone: bool = False) -> int:
+    words = list(argv)
     log = Log("", "text")
     mark("start")
-    if argv is None:  # a process of our own: no garbage in some milliseconds, but a lot to look at
+    if alone:  # a process of our own: no garbage in some milliseconds, but a lot to look at
         gc.disable()
     try:
         common, words = parse(words, GLOBAL_FLAGS, GLOBAL_VALUES, stops=True)

@@ -5,6 +5,7 @@ import os
 import sys
 
 from auberge.cli.following import follow, signals
+from auberge.cli.variables import variables
 from auberge.monitor.foreground import Foreground
 from auberge.monitor.guest import NotStarted, choose
 from auberge.monitor.guests import fresh_id
@@ -86,7 +87,7 @@ def options_of(args: argparse.Namespace) -> Options:
         tuple(args.command),
         args.name,
         args.isolation,
-        tuple(map(_variable, args.env)),
+        variables(args.env),
         args.workdir,
         args.user,
         tuple(map(_volume, args.volume)),
@@ -130,11 +131,6 @@ def _size() -> tuple[int, int] | None:
     except OSError:
         return None
     return rows, columns
-
-
-def _variable(text: str) -> str:
-    """`NAME` alone is our own, if we have it."""
-    return text if "=" in text else f"{text}={os.environ.get(text, '')}"
 
 
 def _volume(text: str) -> str:

@@ -305,6 +305,10 @@ class Cgroup:
             time.sleep(pause)
             pause = min(pause * 2, 0.1)
 
+    def remove(self) -> bool:
+        """Remove it if nothing is in it; whether it is gone. Raises Refusal."""
+        return not self._remove_all()
+
     def _remove_all(self) -> list[Node]:
         """Remove all that can be; those that are busy."""
         return [node for node in self.nodes if not _remove(node.path)]

@@ -108,14 +108,14 @@ class Kept:
         if "user" in kinds or not named:  # nodes are the host's, cgroups this container's
             return
         for operation in operations:
+            if isinstance(operation, Bind):
+                asked.append((operation.source, operation.directory))
             if isinstance(operation, OpenCgroups):
                 counts = (len(operation.tasks), operation.unified is not None)
             elif isinstance(operation, NewKeyring):
                 texts.append(None)
             elif isinstance(operation, PERSONAL):
                 texts += [text.encode("utf-8", "surrogateescape") for text in operation.personal()]
-            elif isinstance(operation, Bind):
-                asked.append((operation.source, operation.directory))
             elif isinstance(operation, CopyUp) or (
                 isinstance(operation, Isolate) and operation.parent is not None
             ):

@@ -124,7 +124,7 @@ def read_json(data: bytes) -> object:
     """The value of a JSON text; raises ValueError."""
     import _json
 
-    text = data.decode("utf-8-sig")
+    text = data.decode().removeprefix("\ufeff")
     start = len(text) - len(text.lstrip(" \t\n\r"))
     try:
         value, end = _json.make_scanner(_Scan())(text, start)  # type: ignore[arg-type]

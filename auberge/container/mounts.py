@@ -236,11 +236,19 @@ class Mask(NamedTuple):
         table = stage.table
         done, other = Label(), Label()
         folder = stage.open_inside(self.path, O_PATH | O_DIRECTORY, error=other)
+        first = Label()
+        table.unless(stage.empty, first)
+        copy = stage.copy_of_open(stage.empty)
+        stage.move(copy, folder)
+        stage.close(copy, folder)
+        table.go(done)
+        table.place(first)
         data = (("size", "0"), ("nr_inodes", "1"), ("mode", "0555"))
         flags = k.MOUNT_ATTR_RDONLY | k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV
         empty = new_file_system(stage, "tmpfs", "tmpfs", (), data, flags | k.MOUNT_ATTR_NOEXEC)
         stage.move(empty, folder)
-        stage.close(empty, folder)
+        stage.close(folder)
+        table.call("choose", empty, store=stage.empty)  # all folders share one that stays empty
         table.go(done)
         table.place(other)
         file = stage.open_inside(self.path, O_PATH, error=done)
@@ -307,6 +315,7 @@ class Pivot(NamedTuple):
         table.call("chdir", root)
         # what is open of the host's, or leads to it, is closed before anything else runs
         stage.close(stage.root, stage.null)
+        table.attempt("close", stage.empty)
         stage.root = table.slot(k.AT_FDCWD)
 
 

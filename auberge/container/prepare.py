@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from auberge.container.cgroups import Cgroup
     from auberge.container.kept import Kept
     from auberge.container.mounts import MountOverlay
-    from auberge.container.plan import Plan
+    from auberge.container.plan import Choices, Host, Plan
     from auberge.container.steps import Filter, Operation
 
 
@@ -115,7 +115,7 @@ def read(path: str) -> bytes:
 def prepare_config(config: Config, bundle: str, name: str, how: Start) -> Prepared:
     """The same of a configuration that was checked."""
     from auberge.container.host import this_host
-    from auberge.container.plan import Choices, plan
+    from auberge.container.plan import Choices
 
     layout = read_layout()
     nodes = layout.place(config.linux.cgroups_path, name)
@@ -126,8 +126,43 @@ def prepare_config(config: Config, bundle: str, name: str, how: Start) -> Prepar
     choices = Choices(
         name, how.pivot, how.keyring, owned(how.streams), compiled_filter(config), how.overlay
     )
-    made = plan(config, host, choices)
+    made = _planned(config, host, choices)
     return Prepared(config, bundle, layout, nodes, lambda: made)
+
+
+_last: list[tuple[Config, Host, Choices, Plan]] = []  # one whose plan asks the host for nothing
+
+
+def _planned(config: Config, host: Host, choices: Choices) -> Plan:
+    """The plan, made of the last one if that differs in the container's name and layers alone.
+
+    The paths of cgroups are looked at for bind mounts only, and plans with those are not taken.
+    """
+    from auberge.container.copy_up import CopyUp
+    from auberge.container.mounts import Bind, Isolate, MountOverlay, TakeMount
+    from auberge.container.plan import Plan, plan
+    from auberge.container.steps import NewKeyring
+
+    same = choices._replace(container="")
+    host_alike = host._replace(cgroups=tuple([h._replace(path="") for h in host.cgroups]))
+    if choices.overlay is not None:
+        same = same._replace(overlay=MountOverlay((), "", "", ""))
+    if _last:
+        known_config, known_host, known_choices, known = _last[0]
+        if known_choices == same and known_host == host_alike and known_config == config:
+            return Plan(tuple([
+                NewKeyring(f"_ses.{choices.container}") if isinstance(one, NewKeyring)
+                else choices.overlay if isinstance(one, MountOverlay) and choices.overlay
+                else one
+                for one in known.operations
+            ]))  # fmt: skip
+    made = plan(config, host, choices)
+    if not any(
+        isinstance(one, Bind | CopyUp | TakeMount) or (isinstance(one, Isolate) and one.parent)
+        for one in made.operations
+    ):
+        _last[:] = [(config, host_alike, same, made)]
+    return made
 
 
 def compiled_filter(config: Config) -> Filter | None:

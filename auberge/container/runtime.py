@@ -14,6 +14,7 @@ from auberge.container.carry import Child
 from auberge.container.cgroups import Cgroup
 from auberge.container.cgroups_layout import Layout, Node
 from auberge.container.config import Config, Hooks, Process
+from auberge.container.light import Callable
 from auberge.container.prepare import Prepared, needed_controllers
 from auberge.container.prepare import Start as Start
 from auberge.container.prepare import prepare as prepare
@@ -32,7 +33,6 @@ class Container:
     def __init__(self, root: str, name: str) -> None:
         self.folder = Folder(root, name)
         self.id = name
-        self._reaped = False
         self._config: Config | None = None  # what we have made it from ourselves
 
     # -- create ---------------------------------------------------------------------------------
@@ -84,6 +84,7 @@ class Container:
             if fifo is not None:
                 os.close(fifo)
         try:
+            confine = limiter(cgroup, config, prepared.layout)  # while its namespaces are made
             mark("table and start")
             child.until(READY)
             mark("namespaces")
@@ -96,7 +97,7 @@ class Container:
                 from auberge.container.idmaps import write_maps
 
                 write_maps(pid, config.linux.uid_mappings, config.linux.gid_mappings)
-            set_limits(cgroup, config, prepared.layout)
+            confine()
             if config.process is not None:
                 adjust(pid, config.process)
             if hooks.prestart or hooks.create_runtime:
@@ -263,12 +264,13 @@ class Container:
     def clear(self, record: Record, config: Config) -> list[str]:
         """Kill what still runs, run the last hooks, and remove cgroups and folder."""
         cgroup = self.cgroup(record)
-        if cgroup.nodes:
+        if cgroup.nodes and not (record.pid and cgroup.remove()):
             cgroup.kill()
-        if record.pid and not self._reaped:
-            processes.wait_gone(record.pid, record.start_time, PATIENCE)
-        if cgroup.nodes:
+            if record.pid:
+                processes.wait_gone(record.pid, record.start_time, PATIENCE)
             cgroup.delete()
+        elif record.pid:
+            processes.wait_gone(record.pid, record.start_time, PATIENCE)
         complaints: list[str] = []
         if config.hooks.poststop:
             from auberge.container.hooks import run_all_hooks
@@ -291,18 +293,25 @@ def state_of(record: Record, status: str) -> dict[str, object]:
     }
 
 
-def set_limits(cgroup: Cgroup, config: Config, layout: Layout) -> None:
-    """linux.resources."""
+def limiter(cgroup: Cgroup, config: Config, layout: Layout) -> Callable[[], None]:
+    """What sets linux.resources, with all worked out that can be before; raises Refusal."""
     resources = config.linux.resources
     if resources is None:
-        return
+        return lambda: None
     from auberge.container.cgroups_limits import limits
 
-    cgroup.apply(limits(resources, layout))
-    if resources.devices:
-        from auberge.container.cgroups_devices import confine, rules
+    writes = limits(resources, layout)
+    if not resources.devices:
+        return lambda: cgroup.apply(writes)
+    from auberge.container.cgroups_devices import confine, rules
 
-        confine(cgroup, rules(resources.devices))
+    found = rules(resources.devices)
+
+    def set_all() -> None:
+        cgroup.apply(writes)
+        confine(cgroup, found)
+
+    return set_all
 
 
 def adjust(pid: int, process: Process) -> None:

@@ -25,6 +25,7 @@ class Stage:
         self.descriptors = descriptors
         self.root = self.table.slot(k.AT_FDCWD)  # the container's root: a descriptor
         self.null = self.table.slot(-1 & (1 << 64) - 1)  # the host's /dev/null
+        self.empty = self.table.slot()  # an empty folder of the container's, once one is mounted
         self.taken: dict[tuple[str, str], Slot] = {}  # copies of mounts, by source and place
         self.program = self.table.slot()  # the address of the path that can be executed
         self.tasks: list[Slot] = []  # files of cgroup v1 that the child to be cloned writes to

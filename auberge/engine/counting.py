@@ -227,4 +227,4 @@ class Counting:
 
     def close(self) -> None:
         """End the compiler's process."""
-        self._workshop.close()
+        self._translations.close()

@@ -8,98 +8,17 @@ region of its own, or interpreted.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from typing import NamedTuple
 
-from auberge.bits.bits import Bits, const, signed
+from auberge.bits.bits import signed
 from auberge.engine.access import Watched
-from auberge.isa.hart import PC, ZERO, Place, Spy
-from auberge.isa.spec import Cell, Csr, Form, Insn, Isa, Part
+from auberge.engine.manner import Manner, Steady
+from auberge.isa.spec import Form, Insn, Isa
 
 PAGE = 4096
 STEADY_ROUNDING = (0, 7)  # to nearest, as frm has it where regions run; and "the one in frm"
 LIMIT = 128  # instructions of a region
-
-
-class Manner(Spy):
-    """How an instruction behaves, seen in a dry run."""
-
-    def __init__(self, isa: Isa, insn: Insn, watched: Watched, steady: Steady) -> None:
-        self.depth, self.is_plain = 0, True
-        self.jumps = self.branches = self.rounds = False
-        self.steady = steady
-        self.uses_steady = False
-        names = insn.encoding.operands
-        super().__init__(isa, lambda h, *_: insn.execute(h, **self.operands(insn)))
-        each = (watched.walk, watched.rare, watched.interrupt, watched.timers)
-        self.is_plain &= not any(self.touches(cells) for cells in each)
-        self.goes_to = "offset" in names
-
-    def operands(self, insn: Insn) -> dict[str, Bits]:
-        """Operands of which nothing is known."""
-        return {name: self.unknown(o.width) for name, o in insn.encoding.operands.items()}
-
-    def __getitem__(self, place: Place | Cell | Part | Csr) -> Bits:
-        self.uses_steady |= is_steady(place, self.steady)
-        return super().__getitem__(place)
-
-    def __setitem__(self, place: Place | Cell | Part | Csr, v: Bits) -> None:
-        if is_steady(place, self.steady):
-            self.uses_steady = True
-        else:
-            super().__setitem__(place, v)
-
-    def write(self, cell: Cell, v: Bits) -> None:
-        if cell == PC:
-            self.branches |= self.depth > 0
-            self.jumps |= self.depth == 0
-
-    @contextmanager
-    def when(self, cond: Bits) -> Iterator[None]:
-        self.depth += 1
-        yield
-        self.depth -= 1
-
-    def trap(self, cause: int | Bits, tval: Bits = ZERO) -> None:
-        self.is_plain &= self.depth > 0
-
-    def fpu(self, op: str, fmt: int, rm: Bits, *operands: Bits) -> Bits:
-        self.rounds |= not op.startswith("to_")
-        return super().fpu(op, fmt, rm, *operands)
-
-    def retire(self) -> None:
-        self.is_plain = False
-
-    def call(self, routine: str, *args: Bits) -> Bits:
-        self.is_plain = False
-        return super().call(routine, *args)
-
-    def wait(self) -> None:
-        self.is_plain = False
-
-    def flush(self, va: Bits | None = None) -> None:
-        self.is_plain = False
-
-    def fence_i(self) -> None:
-        self.is_plain = False
-
-    def time(self) -> Bits:
-        self.is_plain = False
-        return super().time()
-
-    def retired(self) -> Bits:
-        self.is_plain = False
-        return super().retired()
-
-
-Steady = dict[tuple[Cell, int, int], int]
-"""Parts of cells that no plain instruction changes, and what a region takes them to be."""
-
-
-def is_steady(place: Place, steady: Steady) -> bool:
-    """Whether this place is one of them."""
-    return (place.cell, place.hi, place.lo) in steady
 
 
 class Step(NamedTuple):
@@ -130,53 +49,6 @@ class Step(NamedTuple):
         """Whether it calls what is in this page."""
         target = self.target()
         return self.manner.jumps and self.links and target is not None and 0 <= target < PAGE
-
-
-NEAR = 1 << 32  # bytes: known distances from an address, within which others are near to it
-
-
-def base_of(va: Bits) -> Bits:
-    """What an address is near: without the distances that are known."""
-    distance = 0
-    while va.op == "add" and va.args[1].value is not None:
-        distance += signed(va.args[1].value, 64)
-        if not -NEAR < distance < NEAR:
-            break
-        va = va.args[0]
-    return va
-
-
-class Drift(Spy):
-    """Which registers one instruction sets to anything but an address plus a known distance."""
-
-    def __init__(self, isa: Isa, step: Step) -> None:
-        self.addresses: set[Bits] = set()
-        self.others: set[str] = set()
-        values = step.form.values(step.word)
-        widths = step.form.insn.encoding.operands
-        operands = {name: const(v, widths[name].width) for name, v in values.items()}
-        super().__init__(isa, lambda h, *_: step.form.insn.execute(h, **operands))
-
-    @classmethod
-    def of_all(cls, isa: Isa, steps: Iterable[Step]) -> set[str]:
-        """Those that any of the instructions sets so."""
-        return set[str]().union(*(cls(isa, step).others for step in steps))
-
-    def read(self, cell: Cell) -> Bits:
-        return self.address() if cell == PC else self.unknown()
-
-    def read_register(self, file: str, i: Bits) -> Bits:
-        return self.address() if int(i) else ZERO
-
-    def address(self) -> Bits:
-        new = self.unknown()
-        self.addresses.add(new)
-        return new
-
-    def write_register(self, file: str, i: Bits, v: Bits) -> None:
-        base = base_of(v)
-        if base.value is None and base not in self.addresses:
-            self.others.add(f"{file}{int(i)}")
 
 
 class Shape(NamedTuple):

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from auberge.bits.bits import Bits
-from auberge.engine.explore import PAGE, Drift, Shape, Step, base_of
+from auberge.engine.drift import Drift, base_of
+from auberge.engine.explore import PAGE, Shape, Step
 from auberge.engine.llvm_text import LIKELY, MEMORY, STATE
 from auberge.engine.lowering import Context
 from auberge.engine.paged import Paged

@@ -47,7 +47,7 @@ class Translations:
         self._looked = 0.0
         self.news: list[tuple[Order, int]] = []
         self.lock = threading.Lock()
-        self.regions = self.instructions = self.loaded = self.dropped = 0
+        self.regions = self.better = self.instructions = self.loaded = self.dropped = 0
 
     def collect(self) -> None:
         """Take over what the workshop has done, and what other processes have."""
@@ -89,6 +89,7 @@ class Translations:
         self.known.setdefault(digest, {})[region.entry] = address
         self.news.append((Order(digest, region.entry), address))
         self.regions += 1
+        self.better += region.level == WELL
         self.instructions += region.instructions
         self.heat.note_neighbours(digest, region)
 
@@ -177,6 +178,7 @@ class Translations:
         return {
             "regions": self.regions,
             "regions_loaded": self.loaded,
+            "regions_better": self.better,
             "regions_lost": self.workshop.lost,
             "regions_dropped": self.dropped,
             "region_instructions": self.instructions,

@@ -12,6 +12,7 @@ from auberge.image.apt import Apt
 from auberge.image.cell_agent_text import agent
 from auberge.image.cpio import Cpio
 from auberge.image.kernel import METAPACKAGE, Kernel
+from auberge.image.module_symbols import without_labels
 from auberge.image.recipe import UNPACK, WRITE, Chosen, Computer, Made, Progress, digest_of
 from auberge.image.store import INITRD, KERNEL
 from auberge.image.tiny import BUSYBOX, applets, busybox
@@ -44,7 +45,14 @@ class Cell:
 
     def digest(self) -> str:
         return digest_of(
-            "cell", "cell_agent", "cell_agent_text", "cell_files", "cpio", "kernel", "modules"
+            "cell",
+            "cell_agent",
+            "cell_agent_text",
+            "cell_files",
+            "cpio",
+            "kernel",
+            "module_symbols",
+            "modules",
         )
 
     def choose(self, apt: Apt) -> Chosen:
@@ -62,6 +70,8 @@ class Cell:
         linux, program = (package.path for package in chosen.packages)
         progress(UNPACK, 0, 1)
         kernel = Kernel(linux, MODULES, lambda done, total: progress(UNPACK, done, total))
+        for module in kernel.modules.values():
+            module.object = without_labels(module.name, module.object)
         progress(UNPACK, 1, 1)
         progress(WRITE, 0, 3)
         with open(os.path.join(directory, INITRD), "wb") as file:

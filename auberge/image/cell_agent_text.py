@@ -293,6 +293,31 @@ open_port:                              # a0 its number, below 100
     li      a2, O_RDWR
     j       open
 
+await_host:                             # a0 a port: of its host's end the driver hears later
+    sw      a0, 0(s7)
+1:  sw      zero, 4(s7)
+    mv      a0, s7
+    li      a1, 1
+    addi    a2, s7, 16
+    sd      zero, 0(a2)
+    sd      zero, 8(a2)
+    li      a3, 0
+    li      a4, 8
+    SYS     ppoll
+    lhu     t0, 6(s7)
+    andi    t0, t0, 16                  # POLLHUP: it has not yet
+    beqz    t0, 2f
+    li      t0, 1000000                 # a millisecond
+    addi    a2, s7, 16
+    sd      t0, 8(a2)
+    li      a0, 0
+    li      a1, 0
+    li      a3, 0
+    li      a4, 8
+    SYS     ppoll
+    j       1b
+2:  ret
+
 pump:                                   # a0 from, a1 to: the process that passes bytes on
     mv      t5, a0
     mv      t6, a1
@@ -362,6 +387,7 @@ each_stream:
     call    open_port
     bltz    a0, no_ports
     mv      s10, a0
+    call    await_host
     addi    a0, sp, 24
     li      a1, O_CLOEXEC
     SYS     pipe2
@@ -421,6 +447,8 @@ on_terminal:
     call    open_port
     bltz    a0, no_ports
     mv      s10, a0
+    call    await_host
+    mv      a0, s10
     mv      a1, s11
     call    pump
     sd      a0, J_PUMPS(s8)

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import NamedTuple, NotRequired, TypedDict
 
 from auberge.refusal import Refusal
@@ -70,9 +71,17 @@ class Image(NamedTuple):
 
 def cache_directory() -> str:
     """Where Auberge keeps what it can make again (XDG Base Directory Specification)."""
-    chosen = os.environ.get("AUBERGE_CACHE_DIR")
+    get = os.environ.get
+    chosen = get("AUBERGE_CACHE_DIR", "")
+    if chosen and not os.path.isabs(chosen):
+        return os.path.abspath(chosen)
+    return _cache_directory(chosen, get("XDG_CACHE_HOME", ""), get("HOME"), os.getuid())
+
+
+@cache
+def _cache_directory(chosen: str, base: str, home: str | None, user: int) -> str:
+    """The same, of variables; the home directory goes by `home`, else by `user`."""
     if not chosen:
-        base = os.environ.get("XDG_CACHE_HOME", "")
         # "If an implementation encounters a relative path [...] it should ignore it."
         if not os.path.isabs(base):
             base = os.path.join(os.path.expanduser("~"), ".cache")

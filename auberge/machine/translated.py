@@ -44,6 +44,7 @@ def translator_rows(counted: dict[str, int]) -> list[tuple[str, str]]:
         ("regions compiled", f"{compiled:,}"),
         ("regions from the cache", f"{counted['regions_loaded']:,}"),
         ("cache hits", _share(counted["regions_loaded"], counted["regions"])),
+        ("regions of better code", f"{counted['regions_better']:,}"),
         ("regions installed", f"{counted['regions_installed']:,}"),
         ("instructions of regions", f"{counted['region_instructions']:,}"),
         ("bytes of regions", f"{counted['region_bytes']:,}"),

@@ -2,6 +2,7 @@
 
 import os
 
+from auberge.container.network_resolver import resolv_conf
 from auberge.monitor.container_config import FILES, hostname
 from auberge.monitor.options import Options
 
@@ -16,7 +17,7 @@ def write_files(folder: str, options: Options, net: str) -> None:
         texts = (_text("/etc/hosts") or HOSTS, f"{name}\n", _text("/etc/resolv.conf"))
     else:
         own = f"127.0.0.1\t{name}\n" if net == "none" else ""
-        texts = (HOSTS + own, f"{name}\n", _servers())
+        texts = (HOSTS + own, f"{name}\n", resolv_conf())
     for file, text in zip(FILES, texts, strict=True):
         with open(os.path.join(folder, file), "w", encoding="utf-8") as opened:
             opened.write(text)
@@ -26,12 +27,6 @@ def add_address(folder: str, address: str, options: Options) -> None:
     """The container has an address now: by its name, programs in it find it."""
     with open(os.path.join(folder, "hosts"), "a", encoding="utf-8") as file:
         file.write(f"{address}\t{hostname(options)}\n")
-
-
-def _servers() -> str:
-    from auberge.container.network import resolv_conf
-
-    return resolv_conf()
 
 
 def _text(path: str) -> str:

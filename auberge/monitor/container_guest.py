@@ -29,7 +29,9 @@ from auberge.monitor.options import CONTAINER, Options, forwards
 from auberge.refusal import Refusal
 
 IMAGE = "image.json"
-KEPT = ("runtime", "etc", "upper", "work", "copied.json", "copied.partial", "root", IMAGE)
+KEPT = frozenset(
+    ("runtime", "etc", "upper", "work", "copied.json", "copied.partial", "root", IMAGE)
+)
 CREATED_NET = ("bridge", "user")  # networks that are made when there is a process to have them
 
 
@@ -265,13 +267,16 @@ class ContainerGuest:
         """Save what it changed as an image."""
         from auberge.image.oci.commit import commit
 
-        running = self._container().folder.exists() and self._lives() and not self.paused
-        if running:
-            self.pause()
+        paused = self._container().folder.exists() and self._lives() and not self.paused
+        try:
+            if paused:
+                self.pause()
+        except Refusal:  # without cgroups it is saved while it goes on
+            paused = False
         try:
             return commit(self._record, self._rootfs(), name, comment=comment).reference
         finally:
-            if running:
+            if paused:
                 self.resume()
 
     def _rootfs(self) -> Rootfs:
@@ -293,7 +298,7 @@ class ContainerGuest:
             from auberge.container.network import disconnect_by_name
 
             disconnect_by_name(self._net, self._options.id)
-        for name in KEPT:
+        for name in KEPT.intersection(os.listdir(self._folder)):
             remove_tree(os.path.join(self._folder, name))
         release(self._options.id)
 

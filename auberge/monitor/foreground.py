@@ -4,12 +4,15 @@ Other processes see it (`auberge ps`) and may `exec` in it, as with those that h
 their own; only what it writes is nobody's but the one's who waits.
 """
 
-from auberge.container.light import Sequence
+from auberge.container.light import TYPE_CHECKING, Sequence
 from auberge.monitor import guests, roster
 from auberge.monitor.guest import Guest, make
 from auberge.monitor.options import Options
 from auberge.monitor.supervisor import ended, new_record, started
 from auberge.refusal import Refusal
+
+if TYPE_CHECKING:
+    from auberge.monitor.door import Entrance
 
 
 class Foreground:
@@ -20,6 +23,7 @@ class Foreground:
         self._record = new_record(options)
         self._folder = guests.create(self._record)
         self.name = self._record.name
+        self._entrance: Entrance | None = None
         try:
             self.guest: Guest = make(options, self._folder.path)
         except BaseException:
@@ -30,12 +34,32 @@ class Foreground:
         """As the guest's own; what fails leaves nothing behind."""
         try:
             master = self.guest.start(streams)
+            self._open()
             self._record = started(self._record, self.guest)
             self._folder.save(self._record)
         except BaseException:
+            self._close()
             roster.remove(self._folder)
             raise
         return master
+
+    def _open(self) -> None:
+        """Let others speak to a machine, which is in this process; a container they find."""
+        if self.guest.isolation != "machine":
+            return
+        from auberge.monitor.door import Entrance
+        from auberge.monitor.names import listen, socket_path
+
+        self._entrance = Entrance(self.guest, listen(self.name))
+        self._record = self._record._replace(socket=socket_path(self.name))
+
+    def _close(self) -> None:
+        if self._entrance is not None:
+            from auberge.monitor.names import leave
+
+            self._entrance.close()
+            self._entrance = None
+            leave(self.name)
 
     def end(self) -> int:
         """End it if it runs; its status. It stays for `commit` and `rm`, if it was to stay."""
@@ -47,6 +71,7 @@ class Foreground:
                 pass
             status = self.guest.wait()
         assert status is not None
+        self._close()
         if self._record.remove:
             roster.remove(self._folder)
             return status

@@ -175,15 +175,16 @@ class Choice(NamedTuple):
 def choose(options: Options) -> Choice:
     """Settle which walls: those asked for, else a container's where the host executes the image's
     programs, else a machine's. Raises Refusal if there is no such image."""
-    from auberge.image.oci.names import existing, host_architecture
+    from auberge.image.oci.names import host_architecture
     from auberge.image.store import parse_reference
+    from auberge.monitor.container_image import find
 
     if options.isolation:
         return Choice(options, "")
     ours = host_architecture()
     name, arch = parse_reference(options.image, ours)
     if arch == ours:
-        existing(options.image)
+        find(options.image)
         return Choice(options._replace(isolation=CONTAINER), "")
     why = f"{name}:{arch}: another architecture than this host's {ours}; it runs in a machine"
     return Choice(options._replace(isolation=MACHINE), why)

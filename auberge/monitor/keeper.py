@@ -121,6 +121,8 @@ class Keeper:
         status = self._kept.end()
         self._tell(status)
         self._log.close()
+        if self._log.lost:
+            os.write(2, b"%d bytes of output are not in the log\n" % self._log.lost)
         return status
 
     # -- one turn -------------------------------------------------------------------------------
@@ -335,10 +337,15 @@ class Keeper:
             client.verb = verb
         elif verb == "attach":
             self._attach(client, question, rest)
-        elif self._kept.answer(question, client.socket):
-            del self._clients[client.socket.fileno()]
-        else:
+        elif not self._hand_over(client, question):
             self._refuse(client, "control: no such verb; it is one of wait, attach")
+
+    def _hand_over(self, client: _Client, question: dict[str, object]) -> bool:
+        fd = client.socket.fileno()
+        taken = self._kept.answer(question, client.socket)
+        if taken:
+            del self._clients[fd]
+        return taken
 
     def _attach(self, client: _Client, question: dict[str, object], rest: bytes) -> None:
         wants, can = question.get("input") is True, self._streams.input >= 0

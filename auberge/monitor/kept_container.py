@@ -72,7 +72,10 @@ class KeptContainer:
         except (Refusal, OSError) as failure:  # `ps` finds it as it is
             self._hang_up()
             if os.path.isdir(self._folder.path):  # and was not removed by others
-                self._folder.save(record._replace(error=str(failure)))
+                try:
+                    self._folder.save(record._replace(error=str(failure)))
+                except Refusal:  # a full disk: who waits is told all the same
+                    pass
         return status
 
     def _hang_up(self) -> None:

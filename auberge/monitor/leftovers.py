@@ -15,11 +15,12 @@ RUNTIME = "runtime"  # in the guest's folder: see guest.py
 def let_go(folder: str) -> list[str]:
     """End it if it runs, and take away its processes, cgroups and network; its files stay. The ids
     of what was there. Raises Refusal."""
-    from auberge.container.network import disconnect_by_name
-
     runtime = os.path.join(folder, RUNTIME)
     found = names(runtime)
     for name in found:
+        # most have been taken away by now, and then this needs not be imported
+        from auberge.container.network import disconnect_by_name
+
         Container(runtime, name).delete(force=True)
         disconnect_by_name("user", name)
         if os.geteuid() == 0:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from auberge.engine.choose import choose
-from auberge.image import cell, store
+from auberge.image import build, cell, store
 from auberge.image.cell_agent import FIRST, INSIDE, JOIN, TERMINAL, Program
 from auberge.image.oci.identity import Identity
 from auberge.machine.disk import Disk, open_disk
@@ -555,14 +555,14 @@ def _network(options: Options) -> str:
 
 
 def _cell() -> store.Image:
-    """The image that machines boot, built if it is not there."""
-    found = store.find(cell.NAME, machine_root.ARCH)
-    if found is None:
-        raise Refusal(
-            f"{cell.NAME}:{machine_root.ARCH}: no such image, and machines boot it; make it with "
-            f"`auberge image build {cell.NAME}`"
-        )
-    return found
+    """The image that machines boot, built if it is not there as this version makes it."""
+    try:
+        found = store.find(cell.NAME, machine_root.ARCH)
+        if found is not None and store.read_manifest(found)["recipe"] == cell.Cell().digest():
+            return found
+    except Refusal:
+        pass  # damaged: it is made again
+    return build(cell.NAME, machine_root.ARCH)
 
 
 def _allow_descriptors() -> None:

@@ -17,6 +17,7 @@ from auberge.image.cell_agent import (
     FAILED,
     FIRST,
     HANG_UP,
+    HEADER,
     LARGEST_REQUEST,
     MOST_JOBS,
     PORTS,
@@ -102,6 +103,7 @@ class Jobs:
         self._changed = threading.Condition()
         self._jobs: dict[int, Job] = {}
         self._free = list(range(1, MOST_PORTS))
+        self._leaving: list[Job] = []  # waited for, whose ports the guest may still have open
         self._heard = b""
         self._unsent = b""
         self.is_ready = False
@@ -180,20 +182,27 @@ class Jobs:
         writes, and there are none. Raises NotStarted, or Refusal.
         """
         deadline = time.monotonic() + timeout
+        if len(program.body()) + HEADER.size > LARGEST_REQUEST:
+            raise NotStarted(f"{_name(program)}: its arguments are too long", NOT_EXECUTABLE)
         job = self._new(program.flags, deadline)
         body = program._replace(port=job.ports[0].number).body()
-        if len(body) + 16 > LARGEST_REQUEST:
-            self._jobs.pop(job.number)
-            raise NotStarted(f"{_name(program)}: its arguments are too long", NOT_EXECUTABLE)
         with self._lock:
             for port in job.ports:
                 port.open()
             self._connect(job, streams, hear)
         for flow in job.flows:
-            self._streams.add(flow)
+            if flow.writes or job.flags & TERMINAL:
+                self._streams.add(flow)
         self.send(request(RUN, job.number, body=body))
         with self._changed:
             self._await(lambda: job.outcome is not None, deadline, _name(program))
+        # not before: the agent waits until the guest has seen that all its ports are open
+        if hear is not None:
+            with self._lock:
+                job.ports[0].shut()
+        for flow in job.flows:
+            if not (flow.writes or job.flags & TERMINAL):
+                self._streams.add(flow)
         outcome = job.outcome
         if outcome is None or (outcome.pid == 0 and outcome.stage == 0):
             raise Refusal(f"{_name(program)}: the machine ended before it could start; try again")
@@ -206,13 +215,15 @@ class Jobs:
         """A job with ports that the guest is ready to open."""
         wanted = 1 if flags & TERMINAL else 3
         with self._changed:
-            # job 0 is the first process; what sets the guest up has the last
-            others = range(MOST_JOBS - 1, 0, -1)
-            number = 0 if flags & FIRST else next((n for n in others if n not in self._jobs), -1)
-            first = _consecutive(self._free, wanted)
-            if number < 0 or first is None:
-                raise Refusal("exec: too many programs run in this machine; wait for one to end")
-            ports = self._streams.ports.ports[first : first + wanted]
+            soon = min(deadline, time.monotonic() + 1.0)
+            while (found := self._room(flags, wanted)) is None:
+                self._leave()
+                if not self._leaving or time.monotonic() >= soon:
+                    raise Refusal(
+                        "exec: too many programs run in this machine; wait for one to end"
+                    )
+                self._changed.wait(0.01)
+            number, ports = found
             for port in ports:
                 self._free.remove(port.number)
             job = self._jobs[number] = Job(self, number, ports, flags)
@@ -224,12 +235,21 @@ class Jobs:
             self._await(ready, deadline, "machine")
         return job
 
+    def _room(self, flags: int, wanted: int) -> tuple[int, list[Port]] | None:
+        """A number and ports for one more program, if there are any."""
+        # job 0 is the first process; what sets the guest up has the last
+        others = range(MOST_JOBS - 1, 0, -1)
+        number = 0 if flags & FIRST else next((n for n in others if n not in self._jobs), -1)
+        first = _consecutive(self._free, wanted)
+        if number < 0 or first is None:
+            return None
+        return number, self._streams.ports.ports[first : first + wanted]
+
     def _connect(
         self, job: Job, streams: Sequence[int], hear: Callable[[bytes], bool] | None
     ) -> None:
         over = [lambda gone, number=n: self._over(job, number, gone) for n in range(3)]
         if hear is not None:
-            job.ports[0].shut()
             job.flows = [Drain(port, hear, over[n]) for n, port in enumerate(job.ports) if n]
         elif job.flags & TERMINAL:
             port = job.ports[0]
@@ -277,10 +297,17 @@ class Jobs:
         return job.status
 
     def _forget(self, job: Job) -> None:
-        """Its number and ports may be another's once nothing of it is left."""
-        if self._jobs.get(job.number) is job and job.open <= 0:
-            del self._jobs[job.number]
-            self._free = sorted({*self._free, *(port.number for port in job.ports)})
+        """It was waited for; its number and ports may be another's once nothing of it is left."""
+        if self._jobs.get(job.number) is job and job not in self._leaving:
+            self._leaving.append(job)
+        self._leave()
+
+    def _leave(self) -> None:
+        for job in list(self._leaving):
+            if job.open <= 0 and not any(port.guest_open for port in job.ports):
+                self._leaving.remove(job)
+                del self._jobs[job.number]
+                self._free = sorted({*self._free, *(port.number for port in job.ports)})
 
     def _await(self, condition: Callable[[], bool], deadline: float, what: str) -> None:
         while not condition():

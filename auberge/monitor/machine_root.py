@@ -50,8 +50,8 @@ def find(options: Options) -> Root:
     name, arch = store.parse_reference(options.image, ARCH)
     if arch != ARCH:
         raise Refusal(
-            f"{name}:{arch}: machines execute {ARCH} alone; name {name}:{ARCH}, or use "
-            "--isolation container"
+            f"{name}:{arch}: machines execute {ARCH} alone, and this is for others; "
+            f"name {name}:{ARCH}, if there is one"
         )
     record = content.find(name, arch)
     if record is not None:

@@ -7,6 +7,7 @@ no descriptor ever makes it wait. What nobody reads stays in the guest, whose pr
 import os
 import select
 import stat
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from socket import MSG_DONTWAIT, MSG_NOSIGNAL, socket
@@ -190,6 +191,8 @@ class Streams:
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._is_told = False
         self._stopping = False
+        self._adding = threading.Lock()
+        self._is_closed = False
         self._watch: Callable[[], None] = lambda: None
 
     def watch(self, look: Callable[[], None]) -> None:
@@ -198,11 +201,16 @@ class Streams:
 
     def add(self, flow: Flow) -> None:
         """Begin with a flow; from any thread."""
-        self._new.append(flow)
-        self._wake()
+        with self._adding:
+            if not self._is_closed:
+                self._new.append(flow)
+                self._wake()
+                return
+        flow.close()
+        flow.over(False)
 
     def _wake(self) -> None:
-        if not self._is_told:
+        if not self._is_told and not self._is_closed:
             self._is_told = True
             os.eventfd_write(self._event, 1)
 
@@ -258,6 +266,10 @@ class Streams:
 
     def close(self) -> None:
         """The machine is off: no flow goes on, and whoever waits for one hears so."""
+        with self._adding:
+            if self._is_closed:
+                return
+            self._is_closed = True
         for flow in (*self._flows, *self._new):
             flow.close()
             if not flow.dropped:

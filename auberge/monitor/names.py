@@ -113,3 +113,13 @@ def leave(name: str) -> None:
         os.unlink(socket_path(name))
     except FileNotFoundError:
         pass
+
+
+def forget(path: str) -> None:
+    """Remove a socket that a killed guest has left; not one at which somebody listens."""
+    with _alone():
+        if not is_alive(path):
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                pass

@@ -4,7 +4,8 @@
                              (proc_pid_stat(5), field 22)
 
 `programs` is beside the images and its user's alone. A process that ends as it should removes its
-own; what a killed one leaves, running containers too, the next one's first guest removes.
+own, with the guests in it that it has not closed. What a killed one leaves, running containers too,
+the next one's first guest removes.
 """
 
 import atexit
@@ -49,8 +50,8 @@ def _own() -> str:
 
 def _leave(own: str, pid: int) -> None:
     if os.getpid() == pid:
-        with suppress(OSError):  # there may be guests that nobody has closed: they are swept
-            os.rmdir(own)
+        with suppress(OSError, Refusal):  # then it is swept by the next program
+            _remove(own)
 
 
 def sweep(place: str) -> list[str]:
@@ -80,7 +81,10 @@ def sweep(place: str) -> list[str]:
 def _remove(path: str) -> list[str]:
     from auberge.monitor.container_guest import remove_remains
 
-    ids = sorted(os.listdir(path))
+    try:
+        ids = sorted(os.listdir(path))
+    except FileNotFoundError:  # nothing was ever made there
+        return []
     for id in ids:
         remove_remains(os.path.join(path, id), id)
     with suppress(FileNotFoundError):

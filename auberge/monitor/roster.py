@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 
 from auberge.container import processes
 from auberge.container.light import TYPE_CHECKING, Iterator, NamedTuple
@@ -106,11 +107,22 @@ def _status(folder: Folder, record: Record) -> tuple[str, str]:
         from auberge.monitor.leftovers import is_paused
 
         return (PAUSED if is_paused(folder.path, record.id) else RUNNING), note
-    return (PAUSED if guest(record, folder).paused else RUNNING), note
+    try:
+        return (PAUSED if guest(record, folder).paused else RUNNING), note
+    except Refusal as refusal:
+        return RUNNING, str(refusal)
 
 
 def guest(record: Record, folder: Folder) -> "Guest":
     """The guest itself, to be asked and told; raises Refusal."""
+    if record.isolation == "machine" and record.supervised:
+        from auberge.monitor.remote import RemoteGuest
+
+        return RemoteGuest(record)
+    return _made(record, folder)
+
+
+def _made(record: Record, folder: Folder) -> "Guest":
     from auberge.monitor.guest import make
     from auberge.monitor.options import read_options
 
@@ -123,14 +135,47 @@ def guest(record: Record, folder: Folder) -> "Guest":
 def remove(folder: Folder) -> None:
     """End the guest if it runs, and remove all that it has, its folder too; nothing to do if it is
     gone. For any process, and when its record is damaged. Raises Refusal."""
+    with suppress(Refusal):
+        _end_process(folder.load())  # before the lock, which it may want itself at its end
     for _ in _alone(folder):
         try:
-            made = guest(folder.load(), folder)
+            record = folder.load()
+            made = _made(record, folder)
         except Refusal:
-            made = None
+            record, made = None, None
         if made is not None:
             made.remove()
         _remove_rest(folder)
+        if record is None or not record.supervised:
+            _forget_socket(folder.name, record)
+
+
+def _end_process(record: Record) -> None:
+    """End a machine, with the process that it is in if need be, for nothing of it is elsewhere; and
+    the process that is about to start a container, which would go on with that."""
+    supervisor = record.supervisor
+    if supervisor.pid == os.getpid() or not supervisor.lives:
+        return
+    if record.status != CREATED and record.isolation != "machine":
+        return
+    if record.status != CREATED:
+        from auberge.monitor.remote import RemoteGuest
+
+        with suppress(Refusal):
+            RemoteGuest(record).signal(9, everyone=True)
+        if processes.wait_gone(supervisor.pid, supervisor.ticks, PATIENCE):
+            return  # having put back its terminal, if it had one
+    processes.send(supervisor.pid, supervisor.ticks, 9)
+    processes.wait_gone(supervisor.pid, supervisor.ticks, PATIENCE)
+
+
+def _forget_socket(name: str, record: Record | None) -> None:
+    from auberge.monitor.names import forget, socket_path
+
+    try:
+        forget(record.socket if record is not None and record.socket else socket_path(name))
+    except Refusal:  # not a name, or no folder for sockets: then there is none
+        pass
 
 
 def _remove_rest(folder: Folder) -> None:

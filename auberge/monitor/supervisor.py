@@ -123,8 +123,9 @@ def _spawn(folder: Folder, size: tuple[int, int]) -> bytes:
     """Start the supervisor; what it reports."""
     import auberge
 
-    if chosen := os.environ.get("AUBERGE_CACHE_DIR"):
-        os.environ["AUBERGE_CACHE_DIR"] = os.path.abspath(chosen)  # it goes to another directory
+    environment = dict(os.environ)
+    if chosen := environment.get("AUBERGE_CACHE_DIR"):
+        environment["AUBERGE_CACHE_DIR"] = os.path.abspath(chosen)  # it goes to another directory
     root = os.path.dirname(os.path.dirname(os.path.abspath(auberge.__file__)))
     command = [sys.executable, *_flags(), "-c", BEGIN.format("supervisor"), root, folder.path]
     hears, tells = os.pipe()
@@ -136,7 +137,7 @@ def _spawn(folder: Folder, size: tuple[int, int]) -> bytes:
             pid = os.posix_spawn(
                 sys.executable,
                 [*command, *map(str, size)],
-                os.environ,
+                environment,
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
                     (os.POSIX_SPAWN_DUP2, errors, 1),
@@ -191,6 +192,11 @@ def main() -> None:
     os.write(REPORT, b'{"started": true}')
     os.close(REPORT)
     listener, streams = begun.listener, begun.streams
+    if begun.guest.isolation == "machine":
+        from auberge.monitor.kept_machine import KeptMachine
+
+        _keep(KeptMachine(folder, begun.guest), folder, listener, streams)
+        return
     fds = [listener.detach(), streams.output, streams.errors, streams.input]
     for fd in fds:
         if fd >= 0:
@@ -208,32 +214,44 @@ class _Begun(NamedTuple):
 def _begin(folder: Folder, size: tuple[int, int]) -> "_Begun":
     """Start the guest; raises Refusal."""
     from auberge.monitor.guest import make
-    from auberge.monitor.keeper import Streams, pipes
-    from auberge.monitor.names import listen, socket_path
+    from auberge.monitor.names import leave, listen, socket_path
     from auberge.monitor.options import read_options
 
     record = folder.load()
     listener = listen(record.name)
-    record = record._replace(
-        supervisor=guests.process(os.getpid()), socket=socket_path(record.name)
-    )
-    folder.save(record)
-    guest = make(read_options(record.options), folder.path)
-    theirs, ours = pipes(record.interactive)
+    try:
+        record = record._replace(
+            supervisor=guests.process(os.getpid()), socket=socket_path(record.name)
+        )
+        folder.save(record)
+        guest = make(read_options(record.options), folder.path)
+        streams = _started(guest, record.interactive)
+        if streams.terminal and all(size):
+            guest.resize(*size)
+        folder.save(started(record, guest))
+    except BaseException:
+        listener.close()
+        leave(record.name)
+        raise
+    return _Begun(guest, listener, streams)
+
+
+def _started(guest: "Guest", interactive: bool) -> "Streams":
+    """Start it; our ends of its streams."""
+    from auberge.monitor.keeper import Streams, pipes
+
+    theirs, ours = pipes(interactive)
     try:
         master = guest.start(theirs)
     finally:
         for fd in theirs:
             os.close(fd)
-    if master is not None:
-        for fd in (ours.output, ours.errors, ours.input):
-            if fd >= 0:
-                os.close(fd)
-        ours = Streams(master, -1, master, True)
-        if all(size):
-            guest.resize(*size)
-    folder.save(started(record, guest))
-    return _Begun(guest, listener, ours)
+    if master is None:
+        return ours
+    for fd in (ours.output, ours.errors, ours.input):
+        if fd >= 0:
+            os.close(fd)
+    return Streams(master, -1, master, True)
 
 
 def go_on() -> None:

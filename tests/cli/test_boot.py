@@ -154,10 +154,10 @@ def test_stats_of_the_translator(tmp_path):
     done = boot("--kernel", kernel, "--stats", "--engine", "translator")
     assert (done.returncode, done.stdout) == (0, b"hello\n")
     shown = {line[:32].rstrip(): line[32:].strip() for line in done.stderr.decode().splitlines()}
-    assert list(shown)[5:15] == [
+    assert list(shown)[5:16] == [
         "slices", "slices in regions (sampled)", "regions compiled", "regions from the cache",
-        "cache hits", "regions installed", "instructions of regions", "bytes of regions",
-        "compiler CPU", "compiler wall",
+        "cache hits", "regions of better code", "regions installed", "instructions of regions",
+        "bytes of regions", "compiler CPU", "compiler wall",
     ]  # fmt: skip
     assert int(shown["slices"].replace(",", "")) > 100
 

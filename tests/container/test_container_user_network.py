@@ -6,8 +6,9 @@ import tempfile
 
 import pytest
 
-from auberge.container.network import MODES, connect, disconnect, resolv_conf
+from auberge.container.network import MODES, connect, disconnect
 from auberge.container.network_bridge import Rates
+from auberge.container.network_resolver import resolv_conf
 from auberge.container.network_user import Running, collect, find_program, running
 from auberge.machine.net.forward import parse_forward
 from auberge.refusal import Refusal

@@ -1,12 +1,12 @@
-"""CVE-2024-21626: descriptors of the host's, and working directories that lead through them."""
+"""CVE-2024-21626: no descriptor of the host's is open in a container, early or late."""
 
+import json
 import os
 import subprocess
 
 import pytest
 
 pytestmark = pytest.mark.slow
-
 
 LEAK = 'for n in $(seq 5 70); do eval "exec $n</"; done; exec "$@"'
 
@@ -27,26 +27,7 @@ def test_no_descriptor_of_the_host_reaches_the_program(bundle):
     assert (status, out.split()) == (0, ["0", "1", "2", "3"]), err
 
 
-@pytest.mark.parametrize("number", [3, 5, 8, 20, 64, 65])
-def test_no_working_directory_leads_through_one(bundle, number):
-    bundle.process["cwd"] = f"/proc/self/fd/{number}"
-    bundle.process["args"] = ["/bin/ls", "../../../../etc"]
-    status, out, _ = leaking(bundle, "run", "--bundle", str(bundle.path), bundle.name)
-    assert (status, out) == (1, "")
-
-
-def test_nor_of_a_process_that_enters(bundle):
-    bundle.create("ours", "ln -s /proc/self/fd/7 /tmp/way; sleep 100")
-    bundle.call("ours", "start", bundle.name)
-    for folder in ("/proc/self/fd/7", "/proc/1/cwd", "/proc/self/root"):
-        status, out, err = leaking(bundle, "exec", "--cwd", folder, bundle.name, "pwd")
-        assert (status, out) == (1, "")
-        assert "too many levels of symbolic links" in err
-
-
 def test_the_first_process_has_none_while_it_waits(bundle):
-    import json
-
     bundle.create("ours", "true")
     pid = json.loads(bundle.call("ours", "state", bundle.name).stdout)["pid"]
     kinds = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]

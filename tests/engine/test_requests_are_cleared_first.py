@@ -6,7 +6,7 @@ other order now and then, too seldom for a test that waits for it to happen.
 
 import pytest
 
-from auberge.engine.glue import ATTEND
+from auberge.engine.slices import ATTEND
 
 LINES = [line.partition(";")[0].strip() for line in ATTEND.splitlines()]
 

@@ -58,6 +58,8 @@ def test_a_hot_loop_is_translated_and_does_the_same() -> None:
     assert counted["regions"] >= 1
     assert counted["regions_installed"] >= 1
     assert counted["slices_in_regions"] > 10
+    assert counted["regions_better"] >= 1, "forty slices have ended in it"
+    assert counted["regions_better"] < counted["regions"]
 
 
 def test_a_second_start_needs_no_compiler(tmp_path: Path) -> None:

@@ -23,8 +23,11 @@ NEEDED = {
     "debug-a-guest.md": {"/usr/bin/gdb-multiarch": "gdb-multiarch"},
 }
 """What a document uses, and the package that brings it."""
-CONTAINERS = {"images-of-containers.md"}
-PRIVILEGED = {"limit-a-container.md", "run-an-oci-bundle.md"}
+CONTAINERS = {"images-of-containers.md", "run-a-container.md", "run-in-the-background.md"}
+PRIVILEGED = {
+    "limit-a-container.md", "run-a-container.md", "run-an-oci-bundle.md",
+    "run-in-the-background.md",
+}  # fmt: skip
 """What only root can do as it is written."""
 DEBIAN = {"README.md", "live-in-debian.md"}
 """What boots it, but must not take the time to build it."""

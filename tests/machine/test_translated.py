@@ -7,7 +7,8 @@ from auberge.machine.translated import CAUSES, translator_rows
 
 COUNTS = {
     "instructions": 1000, "tlb_misses": 3, "deferred": 0, "code_flushes": 0,
-    "regions": 12, "regions_loaded": 9, "regions_lost": 0, "regions_dropped": 0,
+    "regions": 12, "regions_loaded": 9, "regions_better": 5, "regions_lost": 0,
+    "regions_dropped": 0,
     "region_instructions": 345, "region_bytes": 6789,
     "compiler_cpu_ms": 1234, "compiler_wall_ms": 5678,
     "regions_installed": 20, "slices": 200, "slices_in_regions": 50,
@@ -30,6 +31,7 @@ def test_one_hart():
         "regions compiled": "3",
         "regions from the cache": "9",
         "cache hits": "75.0 %",
+        "regions of better code": "5",
         "regions installed": "20",
         "instructions of regions": "345",
         "bytes of regions": "6,789",

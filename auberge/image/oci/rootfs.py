@@ -78,7 +78,7 @@ def prepare(
             work = os.path.join(directory, "work")
             if not os.path.exists(upper):
                 _like_root(upper, keys[-1])
-            if os.path.exists(os.path.join(work, "work/incompat")):
+            if _was_volatile(work):
                 # it was volatile: overlayfs would have nobody trust what reached the disk
                 remove_tree(work)
             os.makedirs(work, mode=0o700, exist_ok=True)
@@ -130,6 +130,17 @@ def try_overlay(directory: str, in_user_namespace: bool) -> tuple[str, ...] | No
             file.write(said)
         os.replace(f"{path}.{os.getpid()}", path)
     return None if said.startswith("no") else tuple(filter(None, said.split(",")))
+
+
+def _was_volatile(work: str) -> bool:
+    """Whether overlayfs says so there, or would not let us look: then it may have been."""
+    try:
+        os.stat(os.path.join(work, "work/incompat"))
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _like_root(upper: str, top: str) -> None:

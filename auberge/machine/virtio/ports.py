@@ -132,15 +132,19 @@ class Port:
 class Ports:
     """`count` ports; `changed` is called, under the device lock, when one may be looked at."""
 
-    __slots__ = ("ports", "_changed", "_messages", "_works", "_transport", "_by_queue")
+    __slots__ = (
+        "ports", "queue_sizes", "_changed", "_messages", "_works", "_transport", "_by_queue",
+    )  # fmt: skip
 
     device_id = 3
     features = F_MULTIPORT
-    queue_sizes = (RING,) * (2 * MOST_PORTS + 2)
 
-    def __init__(self, changed: Callable[[], None], state: PortsState = RESET) -> None:
+    def __init__(
+        self, changed: Callable[[], None], count: int = MOST_PORTS, state: PortsState = RESET
+    ) -> None:
         self._changed = changed
-        states = state.ports or (PortState(),) * MOST_PORTS
+        states = state.ports or (PortState(),) * count
+        self.queue_sizes = (RING,) * (2 * len(states) + 2)
         self.ports = [Port(self, number, each) for number, each in enumerate(states)]
         self._messages = list(state.messages)
         self._works = state.works
@@ -157,7 +161,7 @@ class Ports:
         self._transport = transport
 
     def config(self) -> bytes:
-        return _CONFIG.pack(0, 0, MOST_PORTS, 0)
+        return _CONFIG.pack(0, 0, len(self.ports), 0)
 
     def configure(self, offset: int, data: bytes) -> None:
         pass

@@ -10,6 +10,7 @@ from auberge.machine.virtio.block import Block
 from auberge.machine.virtio.console import Console
 from auberge.machine.virtio.entropy import Entropy
 from auberge.machine.virtio.net import Counts, Net
+from auberge.machine.virtio.ports import HELD, Ports
 from tests.machine.devices.driver import BASE, EVENT_IDX, INDIRECT_DESC, Driver, Memory
 from tests.machine.devices.test_virtio_block import BytesDisk, block
 from tests.machine.devices.test_virtio_net import Cable
@@ -61,11 +62,20 @@ def with_frames(net):
     return net
 
 
+def with_a_port():
+    """A device with one port, which the host has open."""
+    ports = Ports(lambda: None, 1)
+    ports.ports[0].add()
+    ports.ports[0].open()
+    return ports
+
+
 DEVICES = {
     "block": lambda: block(BytesDisk()),
     "console": lambda: Console(lambda data: None),
     "entropy": lambda: Entropy(bytes),
     "net": lambda: with_frames(Net(bytes(6), Cable(), Counts(), lambda: 0)),
+    "ports": with_a_port,
 }
 
 
@@ -78,7 +88,7 @@ DEVICES = {
     ring=rings(),
     header=requests(),
     place=st.sampled_from([0, 0x3000, 0x8000]),
-    index=st.sampled_from([0, 0, 1, 2]),
+    index=st.sampled_from([0, 0, 1, 2, 3]),
     again=rings(),
 )
 def test_a_hostile_queue(make, features, table, inner, ring, header, place, index, again):
@@ -93,6 +103,10 @@ def test_a_hostile_queue(make, features, table, inner, ring, header, place, inde
         driver.write(0x50, index)
         if isinstance(driver.mmio.device, Console):
             driver.mmio.device.receive(b"typed")
+        if isinstance(driver.mmio.device, Ports):
+            port = driver.mmio.device.ports[0]
+            port.give(b"given")
+            assert len(port.take(1 << 20)) <= HELD + 0x8000
     # Stopped for good, or still in order: nothing in between.
     status = driver.read(0x70)
     assert status in (15, 15 | 64)

@@ -15,6 +15,7 @@ from auberge.machine.devices.uart16550 import Uart16550, UartState
 from auberge.machine.virtio.console import Console
 from auberge.machine.virtio.entropy import Entropy
 from auberge.machine.virtio.mmio import MmioState, VirtioMmio
+from auberge.machine.virtio.ports import Ports
 from tests.machine.devices.driver import BASE, Memory
 from tests.machine.devices.test_virtio_block import BytesDisk, block
 
@@ -86,6 +87,7 @@ KINDS = {
     "block": Kind(virtio(lambda world: block(world.disk)), MmioState(), VIRTIO_OFFSETS),
     "console": Kind(virtio(lambda world: Console(world.log.append)), MmioState(), VIRTIO_OFFSETS),
     "entropy": Kind(virtio(lambda world: Entropy(bytes)), MmioState(), VIRTIO_OFFSETS),
+    "ports": Kind(virtio(lambda world: Ports(lambda: None, 2)), MmioState(), VIRTIO_OFFSETS),
 }
 
 VALUES = st.one_of(

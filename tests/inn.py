@@ -1,0 +1,142 @@
+"""A home for guests of tests: a cache and a runtime folder of its own, and an image of busybox."""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from auberge.engine import cache
+from auberge.image.oci.names import host_architecture
+from auberge.monitor import guests
+from tests.busybox import make_root
+from tests.image.oci.archives import Layout, configuration
+
+COMMAND = (sys.executable, "-m", "auberge.cli.main")
+PATIENCE = 60
+
+
+class Inn:
+    """Runs `auberge`; what is left of guests is removed in the end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.guests = path / "cache/guests"
+        self.environment = os.environ | {
+            "AUBERGE_CACHE_DIR": str(path / "cache"),
+            "XDG_RUNTIME_DIR": str(path / "run"),
+        }
+        (path / "run").mkdir(mode=0o700)
+        code = path / "cache/code"
+        code.mkdir(parents=True, mode=0o700)
+        for file in Path(cache.folder()).iterdir():
+            if file.is_file() and not file.name.startswith(("interpreter-", "regions-")):
+                shutil.copy2(file, code)
+        make_root(path / "root")
+        data = io.BytesIO()
+        with tarfile.open(fileobj=data, mode="w") as archive:
+            archive.add(path / "root", ".")
+        config = configuration([data.getvalue()], host_architecture())
+        made = Layout().image([data.getvalue()], config, packed="")
+        assert self("image", "import", made.write(path / "layout"), "--name", "box").returncode == 0
+
+    def start(self, *words: object, **options: object) -> "subprocess.Popen[bytes]":
+        """Begin a command."""
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(
+            [*COMMAND, *map(str, words)], env=self.environment, **{**pipes, **options}
+        )
+
+    def __call__(self, *words: object, **options: object) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end."""
+        return subprocess.run(
+            [*COMMAND, *map(str, words)], env=self.environment, text=True, check=False,
+            capture_output=True, timeout=PATIENCE, **{"stdin": subprocess.DEVNULL, **options},
+        )  # fmt: skip
+
+    def does(self, *words: object, **options: object) -> str:
+        """Run a command that goes well; what it prints."""
+        done = self(*words, **options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def refuses(self, *words: object) -> str:
+        """Run a command that refuses; why."""
+        done = self(*words)
+        assert done.returncode == 125 and done.stderr.startswith("auberge: "), done
+        assert done.stderr.count("\n") == 1
+        return done.stderr.removeprefix("auberge: ").rstrip("\n")
+
+    def runs(self, name: str, script: str, *words: object) -> str:
+        """Start a guest that nobody waits for; its name."""
+        return self.does(
+            "run", "-d", "--net", "none", "--name", name, *words, "box", "sh", "-c", script
+        ).strip()
+
+    def seen(self, name: str) -> dict[str, object]:
+        """What `ps` says of a guest."""
+        (found,) = json.loads(self.does("ps", "--all", "--json", "--filter", f"name={name}"))
+        return found
+
+    def names(self) -> list[str]:
+        return [each["name"] for each in json.loads(self.does("ps", "--all", "--json"))]
+
+    def until(self, name: str, text: str) -> None:
+        """Wait until a guest has written that."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.does("logs", name):
+            assert time.monotonic() < deadline, f"{name} has not written {text}"
+
+    def record(self, name: str) -> guests.Record:
+        """A guest's record, as it is in its file."""
+        return guests.Folder(str(self.guests / name)).load()
+
+    def close(self) -> None:
+        """Remove all guests, whatever became of them."""
+        for name in self.names():
+            self("rm", "-f", name)
+
+    def left(self, guest: str) -> list[str]:
+        """What there is on the host of the guest of that id."""
+        found = [str(path) for path in self.guests.glob("*")] if self.guests.is_dir() else []
+        found += [str(path) for path in (self.path / "cache/oci/users").glob("*")]
+        found += [str(path) for path in (self.path / "run/auberge").glob("*.control")]
+        for folder, names, _ in os.walk("/sys/fs/cgroup"):
+            found += [os.path.join(folder, name) for name in names if guest in name]
+        for file in ("/proc/self/mountinfo",):
+            found += [line for line in Path(file).read_text().splitlines() if guest in line]
+        return found
+
+
+def kill(pid: int) -> None:
+    """As the host does when it is out of memory."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def gone(process: guests.Process) -> None:
+    """Wait until a process has ended."""
+    deadline = time.monotonic() + PATIENCE
+    while process.lives:
+        assert time.monotonic() < deadline, f"{process} still lives"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def inn(tmp_path_factory):
+    """For the tests of a file; each uses names of its own, and leaves none of them."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can have all of a container")
+    made = Inn(tmp_path_factory.mktemp("inn"))
+    yield made
+    left = made.names()
+    made.close()
+    assert not left, f"guests that a test has left: {left}"
