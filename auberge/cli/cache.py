@@ -7,10 +7,10 @@ import time
 from contextlib import suppress
 
 from auberge.engine.cache import folder, key
-from auberge.engine.code_folder import INTERPRETER, REGIONS, File, files
+from auberge.engine.code_folder import INTERPRETER, PLACES, REGIONS, File, files
 from auberge.engine.region_file import count_regions
 
-KINDS = {REGIONS: "translations"}  # what a kind of file is called, if not as its name begins
+KINDS = {REGIONS: "translations", PLACES: "index"}  # what a kind of file is called, if not as its name begins
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +58,7 @@ def about(where: str, file: File, ours: str) -> dict[str, object]:
 
 def version(file: File, ours: str) -> str:
     """Of the source it was made from: that of this command, or another, if the name says it."""
-    if file.kind not in (INTERPRETER, REGIONS):
+    if file.kind not in (INTERPRETER, REGIONS, PLACES):
         return "-"
     return "this" if file.key == ours else "other"
 

@@ -13,7 +13,8 @@ import time
 from contextlib import suppress
 from typing import NamedTuple
 
-INTERPRETER, REGIONS = "interpreter", "regions"  # what names begin with, before the key
+# What names begin with, before the key; the last is where the regions are in their file.
+INTERPRETER, REGIONS, PLACES = "interpreter", "regions", "places"
 ROOM = 192 << 20  # bytes of files of other keys; with ours, all are 256 MiB at most
 HALF_DONE = 3600  # seconds after which a file without such a name was left behind by a crash
 

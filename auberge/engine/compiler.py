@@ -211,12 +211,13 @@ def finish(regions: Regions, fd: int, deadline: Deadline) -> None:
     kept = RegionFile(path, create=False)
     for digest, entry, others in orders:
         if time.monotonic() > until or not kept.keeps:
-            return
+            break
         if not kept.level(digest, entry):
             made = regions.compile(pages[digest], entry, others, QUICK)
             if made is not None:
                 code, count, neighbours = made
                 kept.keep(digest, Compiled(entry, count, code, QUICK, tuple(neighbours)))
+    kept.note()
 
 
 def main() -> int:

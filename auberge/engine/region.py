@@ -17,7 +17,7 @@ from auberge.engine.fpu import (
     declaration,
     declaration_of_comparison,
 )
-from auberge.engine.llvm_text import LIKELY, PARAMS, STATE
+from auberge.engine.llvm_text import LIKELY, PARAMS, RARE, STATE
 from auberge.engine.lowering import FRM, Context, Register
 from auberge.engine.manner import is_steady
 from auberge.engine.ways_out import Way, WaysOut, exit_label
@@ -25,7 +25,7 @@ from auberge.isa.hart import PC, ZERO, Place
 from auberge.isa.spec import Cell, Csr, Part
 
 # What labels of blocks begin with that seldom execute.
-RARE = ("touch", "other", "slow", "bad", "dead")
+SELDOM = ("touch", "other", "slow", "bad", "dead")
 
 
 def rare_last(lines: list[str]) -> list[str]:
@@ -35,7 +35,7 @@ def rare_last(lines: list[str]) -> list[str]:
     into = often
     for line in lines:
         if line.endswith(":"):
-            into = rare if line.startswith(RARE) else often
+            into = rare if line.startswith(SELDOM) else often
         into.append(line)
     return often + rare
 
@@ -295,5 +295,5 @@ class Region(WaysOut):
         )
         # From the state, since code has no data of its own.
         nan = self.op(f"load {t}, ptr {self.at(f'nan_{fmt}')}, {STATE}")
-        canonical = self.op(f"select i1 {is_nan}, {t} {nan}, {t} {z}")
+        canonical = self.op(f"select i1 {is_nan}, {t} {nan}, {t} {z}, {RARE}")
         return self.leaf(fmt, self.op(f"bitcast {t} {canonical} to i{fmt}"))

@@ -16,10 +16,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from auberge.engine.code_folder import tidy
+from auberge.engine.code_folder import PLACES, tidy
+from auberge.engine.region_index import RegionIndex, kept_in
 from auberge.engine.region_record import (
     LARGEST,
-    Kept,
+    PLACE,
     Region,
     pack,
     records,
@@ -29,6 +30,7 @@ from auberge.engine.region_record import (
 
 LIMIT = 64 << 20  # bytes of a file; beyond it, it is replaced by one that is half as large at most
 TRIES = 200  # milliseconds for another process to have written
+WORTH_NOTING = 1 << 20  # bytes of a file that would have to be read through at the next start
 MOVES = 10  # files that took each other's place while we tried to lock one
 
 
@@ -47,18 +49,22 @@ class RegionFile:
         self.path = path
         self._flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         self._flags |= os.O_CREAT if create else 0
-        self.index: dict[bytes, dict[int, Kept]] = {}  # of what `regions` did not tell of yet
+        where, name = os.path.split(path)
+        self._beside = os.path.join(where, f"{PLACES}-{name.partition('-')[2]}")
+        self._index = RegionIndex()
+        self._told: dict[bytes, int] = {}  # bytes of a page's places that `regions` told of
         self.used: set[tuple[bytes, int]] = set()  # by this process: told of, or compiled
         self.is_damaged = False
         self._keeps, self._is_writable, self._has_tidied = True, False, False
-        self._present: dict[tuple[bytes, int], int] = {}  # at which level
-        self._end = 0  # of what was looked at
         self._file, self._owner = -1, os.getpid()
         self._file = self._open()
         if self._file >= 0:
             with suppress(OSError):
                 os.utime(self._file)  # when it was used last
+            self._index.load(self._beside, self._file)
             self._scan()
+            if self._index.end - self._index.noted > WORTH_NOTING:
+                self.note()
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
         if self._file >= 0:
@@ -77,7 +83,7 @@ class RegionFile:
             if self._file >= 0:
                 os.close(self._file)
                 self._file = self._open()
-                self.look_again()
+                self._begin_anew()
 
     def _open(self) -> int:
         self._is_writable = True
@@ -96,17 +102,24 @@ class RegionFile:
         os.close(fd)
         return -1
 
-    def _scan(self) -> None:
-        """Note where each record is, of those that were not there before."""
-        size = os.fstat(self._file).st_size
-        if size < self._end:
-            self._end, self.is_damaged = size, True  # it was cut
-            return
-        base, data = self._end, self._read(self._end, size - self._end)
-        for record in records(data, base):
-            self.index.setdefault(record.digest, {})[record.kept.entry] = record.kept
-            self._present[record.digest, record.kept.entry] = record.kept.level
-            self._end = base + record.end
+    def _scan(self) -> set[bytes]:
+        """Note where each record is, of those that were not there before; their pages' digests."""
+        index, found = self._index, set[bytes]()
+        base, size = index.end, os.fstat(self._file).st_size
+        if size < base:
+            index.end, self.is_damaged = size, True  # it was cut
+            return found
+        for record in records(self._read(base, size - base), base):
+            index.add(record.digest, record.kept)
+            index.last, index.end = base + record.start, base + record.end
+            found.add(record.digest)
+        return found
+
+    def note(self) -> None:
+        """Spare the next start the reading of what is here."""
+        if self._file >= 0 and self._is_writable and self._index.end > self._index.noted:
+            with suppress(OSError):
+                self._index.save(self._beside, self._file)
 
     def _read(self, at: int, size: int) -> bytes:
         try:
@@ -116,31 +129,39 @@ class RegionFile:
 
     def look_again(self) -> None:
         """Have `regions` tell of everything once more, and of what others have added."""
-        self.index.clear()
-        self._present.clear()
-        self._end, self.is_damaged = 0, False
+        self._told.clear()
         if self._file >= 0:
             self._scan()
+
+    def _begin_anew(self) -> None:
+        """With another file."""
+        self._index, self.is_damaged = RegionIndex(), False
+        self.look_again()
 
     def news(self) -> list[bytes]:
         """The digests of pages that others have added regions of, since we looked."""
         self._disown()
-        before = self._end
-        if self._file < 0 or os.fstat(self._file).st_size <= before:
+        if self._file < 0 or os.fstat(self._file).st_size <= self._index.end:
             return []
-        self._scan()
-        return [d for d, kept in self.index.items() if any(k.at > before for k in kept.values())]
+        return sorted(self._scan())
+
+    def has(self, digest: bytes) -> bool:
+        """Whether there are regions of a page that `regions` did not tell of yet."""
+        return len(self._index.places.get(digest, b"")) > self._told.get(digest, 0)
 
     def level(self, digest: bytes, entry: int) -> int:
         """At which level the region of an entry has been compiled; 0: it is not here."""
-        return self._present.get((digest, entry), 0)
+        return self._index.level(digest, entry)
 
     def regions(self, digest: bytes) -> list[Region]:
-        """The regions that are kept of a page, verified."""
+        """The regions that are kept of a page, verified, and that we did not tell of yet."""
         self._disown()
+        places = self._index.places.get(digest, b"")
+        begin, self._told[digest] = self._told.get(digest, 0), len(places)
+        newest = {kept.entry: kept for kept in kept_in(places[begin:])}
         found: list[Region] = []
-        for kept in self.index.pop(digest, {}).values():
-            region = unpack(digest, kept, self._read(kept.at, kept.length))
+        for kept in newest.values():
+            region = unpack(digest, kept, self._read(kept.at, min(kept.length, LARGEST)))
             if region is None:
                 self.is_damaged = True
             else:
@@ -161,15 +182,17 @@ class RegionFile:
             try:
                 self._scan()
                 size = os.fstat(self._file).st_size
-                self.is_damaged |= self._end != size  # nobody else is writing now
+                self.is_damaged |= self._index.end != size  # nobody else is writing now
                 self.used.add((digest, entry))
                 if self.is_damaged or size + len(record) > LIMIT:
                     self._replace(record)
                 elif self.level(digest, entry) < level:
                     if os.write(self._file, record) != len(record):
                         raise OSError(errno.ENOSPC, "half a record")  # for the next process
-                    self._end += len(record)
-                    self._present[digest, entry] = level
+                    before = len(self._index.places.get(digest, b""))
+                    self._scan()
+                    if self._told.get(digest, 0) == before:  # our caller has this one
+                        self._told[digest] = before + PLACE.size
                     self._tidy()
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
@@ -244,7 +267,7 @@ class RegionFile:
             return False
         os.close(self._file)  # which unlocks it
         self._file = other
-        self.look_again()
+        self._begin_anew()
         return True
 
 

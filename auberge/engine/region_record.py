@@ -14,6 +14,7 @@ from typing import NamedTuple
 # magic, digest, entry, instructions, level, neighbours, size of the code, length, check
 HEADER = struct.Struct("<4s16sHHHHIII")
 NEIGHBOUR = "<%dH"
+PLACE = struct.Struct("<HHHHQII")  # a `Kept`
 MAGIC = b"rgn\n"
 LARGEST = 1 << 20  # bytes of a record
 ALIGN, PAGE = 8, 4096

@@ -72,7 +72,7 @@ class Translations:
         if len(self._met) > MOST_ASKED:
             self._met.clear()
         self._met.add(digest)
-        if self.file is not None and digest in self.file.index:
+        if self.file is not None and self.file.has(digest):
             for region in self.file.regions(digest):
                 order = Order(digest, region.entry)
                 if self.asked.get(order, 0) < region.level:

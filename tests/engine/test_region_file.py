@@ -15,6 +15,7 @@ import pytest
 
 from auberge.engine import region_file
 from auberge.engine.region_file import RegionFile
+from auberge.engine.region_index import kept_in
 from auberge.engine.region_record import Region
 
 PAGES = [bytes([n]) * 16 for n in range(4)]
@@ -200,7 +201,7 @@ def test_what_another_has_kept_is_not_kept_twice(tmp_path: Path) -> None:
 def test_damage_takes_nothing_else_with_it(tmp_path: Path) -> None:
     filled(tmp_path / "regions")
     file = RegionFile(str(tmp_path / "regions"))
-    at = file.index[PAGES[1]][6].at
+    at = next(kept.at for kept in kept_in(file._index.places[PAGES[1]]) if kept.entry == 6)
     with open(tmp_path / "regions", "r+b") as damaged:
         damaged.seek(at)
         damaged.write(b"\xff")
@@ -233,7 +234,7 @@ def appended(path: str, count: int, limit: int) -> dict[int, list[int]]:
         assert each.exitcode == 0
     file = RegionFile(path)
     found: dict[int, list[int]] = {writer: [] for writer in range(3)}
-    for digest in list(file.index):
+    for digest in list(file._index.places):
         writer, n = (int.from_bytes(digest[at : at + 8], "little") for at in (0, 8))
         assert file.regions(digest) == [Region(2 * writer, n, bytes([writer, n]) * 300)]
         found[writer].append(n)
@@ -308,7 +309,7 @@ def test_a_forked_child_locks_for_itself(tmp_path: Path) -> None:
     assert contents(tmp_path / "regions")[PAGES[0], 8] == b"child"
     file.keep(PAGES[0], Region(10, 1, b"parent"))
     assert contents(tmp_path / "regions")[PAGES[0], 10] == b"parent"
-    assert (PAGES[0], 8) in file._present, "the parent has not seen what its child added"
+    assert file.level(PAGES[0], 8) == 1, "the parent has not seen what its child added"
 
 
 def test_one_that_cannot_be_written_is_read(tmp_path: Path) -> None:
