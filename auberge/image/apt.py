@@ -354,10 +354,7 @@ def explain(archive: Archive, errors: str) -> str:
     if has(r"is not signed|Clearsigned file isn't valid|NOSPLIT|NODATA"):
         return f"{archive.uri}: the index is not signed; try another mirror with --mirror URL"
     if has(r"Hash Sum mismatch|Hashes of expected file|unexpected size|Size mismatch"):
-        return (
-            f"{archive.uri}: {MISMATCH};"
-            " try again later, or another mirror with --mirror URL"
-        )
+        return f"{archive.uri}: {MISMATCH}; try again later, or another mirror with --mirror URL"
     if has(r"No space left"):
         return NO_SPACE
     if has(
