@@ -5,6 +5,7 @@ import os
 import sys
 
 from auberge.cli.following import follow, signals
+from auberge.cli.main import one_line
 from auberge.cli.variables import variables
 from auberge.monitor.foreground import Foreground
 from auberge.monitor.guest import NotStarted, choose
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """Run it; the status is the command's."""
     options, why = choose(check(options_of(args)))
     if why:
-        print(f"auberge: {why}", file=sys.stderr)
+        print(f"auberge: {one_line(why)}", file=sys.stderr)
     try:
         if args.detach:
             from auberge.monitor.supervisor import start_detached
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
             return 0
         return _in_front(options)
     except NotStarted as refusal:
-        print(f"auberge: {refusal}", file=sys.stderr)
+        print(f"auberge: {one_line(str(refusal))}", file=sys.stderr)
         return refusal.status
 
 

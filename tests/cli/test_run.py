@@ -64,6 +64,8 @@ def test_words_after_the_image_are_the_commands():
     [
         (["box", "none"], 127, "box:ARCH: none: no such file or directory; "
          "give a program that is in the image"),
+        (["box", "x\x1b[2J"], 127, "box:ARCH: x\\x1b[2J: no such file or directory; "
+         "give a program that is in the image"),
         (["box", "/etc"], 126, "box:ARCH: /etc: permission denied; "
          "give a program that this host can execute"),
         (["./program"], 125, "./program: a program, and those are not run yet, but images alone; "
