@@ -96,7 +96,11 @@ def template(rootless: bool) -> dict[str, object]:
 
 
 def features() -> dict[str, object]:
-    """features-linux.md: what a configuration may ask for."""
+    """features-linux.md: what a configuration may ask for; whether this kernel grants it, such as a
+    security module's labels, is said when it is asked for."""
+    from auberge.container.seccomp import FLAGS, NOTIFY
+    from auberge.container.seccomp_library import ACTIONS, COMPARISONS
+
     options = {*ATTRIBUTES, *PROPAGATIONS, *SUPER, *NOTHING, "bind", "rbind", "remount"}
     options |= {f"r{name}" for name in (*ATTRIBUTES, *PROPAGATIONS)}
     return {
@@ -111,7 +115,13 @@ def features() -> dict[str, object]:
             "namespaces": sorted(NAMESPACES),
             "capabilities": [f"CAP_{name}" for name in CAPABILITIES],
             "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False},
-            "seccomp": {"enabled": True},
+            "seccomp": {
+                "enabled": True,
+                "actions": sorted(action for action in ACTIONS if action != NOTIFY),
+                "operators": sorted(COMPARISONS),
+                "knownFlags": sorted(FLAGS),
+                "supportedFlags": sorted(FLAGS),
+            },
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
             "intelRdt": {"enabled": False},

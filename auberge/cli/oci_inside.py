@@ -20,8 +20,6 @@ def run(name: str, words: Words, root: str) -> int:
 
 def _exec(container: Container, words: Words) -> int:
     container.record()  # that it exists is the first thing to say
-    if words.value("cgroup"):
-        raise Refusal("--cgroup: a cgroup inside the container's is not supported; leave it out")
     process = process_of(container.config(), words)
     detach = words.flag("detach")
     with Console(process.terminal, words.value("console-socket"), detach) as console:
@@ -29,6 +27,7 @@ def _exec(container: Container, words: Words) -> int:
             kept=words.number("preserve-fds") + listening(),
             console=console.socket,
             ignore_paused=words.flag("ignore-paused"),
+            cgroups=words.all("cgroup"),
         )
         child = enter(container, process, how)
         write_pid(words.value("pid-file"), child.pid)

@@ -5,6 +5,7 @@ import os
 from auberge.container import kernel as k
 from auberge.container import processes
 from auberge.container.carry import STREAMS, Child
+from auberge.container.cgroups import Cgroup
 from auberge.container.cgroups_layout import read_layout
 from auberge.container.config import Namespace, Process
 from auberge.container.host import this_host
@@ -26,6 +27,7 @@ class Entry(NamedTuple):
     console: int | None = None
     keyring: bool = True
     ignore_paused: bool = False
+    cgroups: Sequence[str] = ()  # those below the container's to be in, as [CONTROLLER,...:]PATH
 
 
 def enter(container: Container, process: Process, how: Entry) -> Child:
@@ -55,8 +57,11 @@ def enter(container: Container, process: Process, how: Entry) -> Child:
     cgroup = container.cgroup(record)
     host = this_host(record.bundle, layout, cgroup.nodes)
     steps = plan_exec(process, spaces, host, choices, _sets_groups(record.pid)).operations
-    cgroup = container.cgroup(record)
-    entering = OpenCgroups(tuple(cgroup.tasks), cgroup.clone_into_beside(record.pid))
+    if how.cgroups:
+        cgroup = below(cgroup, how.cgroups)
+        entering = OpenCgroups(tuple(cgroup.tasks), cgroup.clone_into)
+    else:
+        entering = OpenCgroups(tuple(cgroup.tasks), cgroup.clone_into_beside(record.pid))
     made = program((entering, *steps), Descriptors(how.kept, False, how.console is not None))
     child = Child(made, how.streams, how.kept, None, how.console)
     try:
@@ -72,6 +77,29 @@ def enter(container: Container, process: Process, how: Entry) -> Child:
         child.kill()
         raise
     return child
+
+
+def below(cgroup: Cgroup, wanted: Sequence[str]) -> Cgroup:
+    """The cgroups below a container's that `--cgroup` names, which have to be there; of a hierarchy
+    that is not named, the container's own. Raises Refusal."""
+    nodes = list(cgroup.nodes)
+    for text in wanted:
+        names, colon, path = text.rpartition(":")
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if ".." in parts:
+            raise Refusal(f"--cgroup: {text!r} leads upwards; write it without '..'")
+        controllers = set(names.split(",")) if colon else set()
+        known = {name for node in nodes for name in node.controllers}
+        if not controllers <= known:
+            missing = sorted(controllers - known)[0]
+            raise Refusal(f"--cgroup: {text!r}: there is no controller {missing!r}; leave it out")
+        for at, node in enumerate(nodes):
+            if colon and not controllers & set(node.controllers):
+                continue
+            nodes[at] = node._replace(path="/".join((node.path, *parts)))
+            if not os.path.isdir(nodes[at].path):
+                raise Refusal(f"--cgroup: {nodes[at].path}: no such cgroup; make it first")
+    return Cgroup(nodes)
 
 
 def _is_foreign(path: str) -> bool:

@@ -60,11 +60,20 @@ class Options(NamedTuple):
     copy_up: bool = False
 
 
+_known: dict[tuple[str, ...], Options] = {}
+MOST = 256  # of them: containers of one program mostly have the same mounts
+
+
 def parse(options: Sequence[str]) -> Options:
     """The options, a later one over an earlier."""
-    found = Options()
-    for option in options:
-        found = _with(found, option)
+    words = tuple(options)
+    found = _known.get(words)
+    if found is None:
+        found = Options()
+        for option in words:
+            found = _with(found, option)
+        if len(_known) < MOST:
+            _known[words] = found
     return found
 
 

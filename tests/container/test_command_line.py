@@ -82,6 +82,11 @@ def test_features(capsys):
     assert found["ociVersionMax"] == "1.1.0"
     assert {"rro", "bind", "rslave"} <= set(found["mountOptions"])
     assert "time" in found["linux"]["namespaces"]
+    assert "SCMP_ACT_ERRNO" in found["linux"]["seccomp"]["actions"]
+    # each of these is refused with a line of its own
+    assert "SCMP_ACT_NOTIFY" not in found["linux"]["seccomp"]["actions"]
+    assert found["linux"]["cgroup"]["systemd"] is False
+    assert found["linux"]["intelRdt"]["enabled"] is False
 
 
 def test_an_empty_list(capsys, tmp_path):
