@@ -29,7 +29,7 @@ COMPILER, PACKAGE = "riscv64-linux-gnu-gcc", "gcc-riscv64-linux-gnu"
 OPTIONS = ["-O2", "-fno-math-errno"]
 ALONE = ["-static", "-nostdlib", "-fno-builtin", "-fno-tree-loop-distribute-patterns"]
 PROMPT = "root@tiny:~# "
-WARM = 4  # runs of a program before those that count
+WARM = 10  # runs of a program before those that count
 
 
 def programs() -> list[str]:

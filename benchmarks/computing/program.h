@@ -5,7 +5,23 @@ typedef unsigned char u8;
 
 u64 compute(void);
 
-#ifdef __riscv
+#ifdef BARE /* in machine mode, with the machine to itself */
+__asm__(".section .text.unlikely, \"ax\"\n" /* which linkers place first */
+        ".globl _start\n"
+        "_start: la sp, _end + 65536\n"
+        "        li t0, 0x6000\n" /* mstatus.FS: floating point is on */
+        "        csrs mstatus, t0\n"
+        "        .option push\n"
+        "        .option norelax\n"
+        "        la gp, __global_pointer$\n"
+        "        .option pop\n"
+        "        call compute\n"
+        "        li t0, 0x100000\n" /* the test finisher of board virt */
+        "        li t1, 0x5555\n"
+        "        sw t1, 0(t0)\n"
+        "1:      j 1b\n"
+        ".text\n");
+#elif defined(__riscv)
 static long system_call(long number, long a, long b, long c)
 {
     register long a0 asm("a0") = a, a1 asm("a1") = b, a2 asm("a2") = c, a7 asm("a7") = number;

@@ -1,0 +1,76 @@
+"""The programs of `computing.py` in machine mode, without paging: the translator, QEMU, this host.
+
+A program that does nothing is taken from each time. The first runs do not count.
+"""
+
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+from functools import partial
+
+from computing import ALONE, COMPILER, OPTIONS, PACKAGE, SOURCES, compiled, programs
+from harness.guests import QEMU, QEMU_PACKAGE, qemu_is_here, qemu_run_program, run_program
+from harness.process import used
+from harness.report import Target, compare, interleaved, missing, report, rounds
+
+BARE = [
+    "-DBARE",
+    "-mcmodel=medany",
+    "-Wl,-Ttext=0x80000000,-n,--build-id=none,--no-warn-rwx-segments",
+    "-fno-pic",
+    "-no-pie",
+]
+NOTHING = '#include "program.h"\nu64 compute(void) { return 0; }\n'
+WARM = 4
+NATIVE = Target(most=2)
+
+
+def bare(name: str, folder: str) -> str:
+    """The path of a program for machine mode."""
+    return str(compiled(COMPILER, name, folder, *ALONE, *BARE))
+
+
+def cpu_of(command: list[str]) -> float:
+    """Seconds of CPU that a process takes."""
+    return float(used(command).cpu)
+
+
+def main() -> None:
+    """Each program as a process of ours, one of QEMU's and one of its own."""
+    count = rounds(3)
+    if shutil.which(COMPILER) is None:
+        missing(COMPILER, PACKAGE)
+        return
+    runners = [run_program]
+    if qemu_is_here():
+        runners.append(qemu_run_program)
+    else:
+        missing(QEMU, QEMU_PACKAGE)
+    with tempfile.TemporaryDirectory() as folder:
+        source, nothing = (os.path.join(folder, name) for name in ("nothing.c", "nothing"))
+        with open(source, "w", encoding="utf-8") as file:
+            file.write(NOTHING)
+        subprocess.run(
+            [COMPILER, *OPTIONS, *ALONE, *BARE, "-I", SOURCES, "-o", nothing, source], check=True
+        )
+        empty = [min(cpu_of(run(nothing)) for _ in range(count)) for run in runners]
+        for name in programs():
+            path = bare(name, folder)
+            for _ in range(WARM):
+                used(run_program(path))
+            found = interleaved(count, *(partial(cpu_of, run(path)) for run in runners))
+            times = [
+                [max(time - less, 0.001) for time in taken]
+                for taken, less in zip(found, empty, strict=True)
+            ]
+            compare(f"bare.{name}", "s", times[0], times[1] if len(times) > 1 else [])
+            if shutil.which("gcc"):
+                native = min(cpu_of([compiled("gcc", name, folder)]) for _ in range(count))
+                ratio = statistics.median(times[0]) / native
+                report(f"bare.{name}.over_native", ratio, "x", NATIVE)
+
+
+if __name__ == "__main__":
+    main()
