@@ -4,7 +4,7 @@ All namespaces but those of users and time; a user namespace too where who start
 """
 
 import os
-from functools import cache
+from functools import cache, lru_cache
 
 from auberge.container.cgroups_layout import read_layout
 from auberge.container.config import (
@@ -120,7 +120,7 @@ def configuration(options: Options, defaults: Defaults, place: Place) -> Config:
             args=defaults.args,
             terminal=options.terminal,
             env=environment(options, defaults),
-            capabilities=_capabilities(options),
+            capabilities=_capabilities(options.cap_add, options.cap_drop, root),
             user=whom(user),
         ),
         hostname=hostname(options),
@@ -161,21 +161,21 @@ def _volumes(options: Options) -> list[Mount]:
     return found
 
 
-def _capabilities(options: Options) -> Capabilities:
+@lru_cache(64)
+def _capabilities(add: tuple[str, ...], drop: tuple[str, ...], root: bool) -> Capabilities:
     """docker's, and what is said. What this process has not got itself nobody gets, unless it is
     asked for by name: then the start says so."""
     from auberge.container.clauses import CAPABILITIES as EVERY
 
-    ours = _held() if os.geteuid() == 0 else -1  # in a user namespace, there are all
+    ours = _held() if root else -1  # in a user namespace, there are all
     everything = tuple(f"CAP_{name}" for at, name in enumerate(EVERY) if ours >> at & 1)
-    found = set() if "ALL" in options.cap_drop else {*CAPABILITIES} & {*everything}
-    found |= {*everything} if "ALL" in options.cap_add else set()
-    found = (found - {*options.cap_drop}) | ({*options.cap_add} - {"ALL"})
+    found = set() if "ALL" in drop else {*CAPABILITIES} & {*everything}
+    found |= {*everything} if "ALL" in add else set()
+    found = (found - {*drop}) | ({*add} - {"ALL"})
     names = tuple(sorted(found))
     return Capabilities(names, names, (), names)
 
 
-@cache
 def _held() -> int:
     """The capabilities that this process may use (proc_pid_status(5), "CapPrm")."""
     with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
