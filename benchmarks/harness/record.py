@@ -51,7 +51,7 @@ ABOUT = {
     "engine": "An engine alone: leaving native code and coming back",
     "harts": "Two harts, each doing what one did alone",
     "kernel": "Computing in machine mode, as whole processes less their start",
-    "bare": "The translator: those programs in machine mode without paging; over the host's gcc -O2",
+    "bare": "The translator: the same programs in machine mode, without paging",
     "userland": "Commands in the booted guest",
     "computing": "The translator: programs in the booted guest, warm; `native` is this host itself",
     "disk": "A disk read from its beginning to its end by `dd bs=1M`, by the clock",
