@@ -8,6 +8,7 @@ from auberge.container.carry import STREAMS, Child
 from auberge.container.cgroups import Cgroup
 from auberge.container.cgroups_layout import read_layout
 from auberge.container.config import Namespace, Process
+from auberge.container.home import with_home
 from auberge.container.host import this_host
 from auberge.container.light import NamedTuple, Sequence
 from auberge.container.mold import program
@@ -56,6 +57,7 @@ def enter(container: Container, process: Process, how: Entry) -> Child:
     )
     cgroup = container.cgroup(record)
     host = this_host(record.bundle, layout, cgroup.nodes)
+    process = with_home(process, f"/proc/{record.pid}/root")
     steps = plan_exec(process, spaces, host, choices, _sets_groups(record.pid)).operations
     if how.cgroups:
         cgroup = below(cgroup, how.cgroups)

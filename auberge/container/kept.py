@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from auberge.container.steps import Operation
 
 MAGIC = b"oci-plan"
+FORMAT = 1
 FILES = 64  # which of them is a matter of the bundle: they never get more
 LARGEST = 1 << 20  # bytes of one
 
@@ -54,22 +55,26 @@ class Kept:
         self._name = name
         self._found: Found | None = None
 
-    def config(self) -> Config | None:
-        """The configuration, if this very bundle was kept."""
+    def config(self, home: Callable[[Config], str | None]) -> Config | None:
+        """The configuration, if this very bundle was kept; `home` says what HOME is set to."""
         content = read_private(self._path, LARGEST)
-        if content is None or content[:12] != MAGIC + zlib.crc32(content[12:]).to_bytes(
-            4, "little"
-        ):
+        if content is None or content[:12] != _head(content[12:]):
             return None
-        key, config, image, late, data, numbers, texts, counts, descriptors, asked = marshal.loads(
-            memoryview(content)[12:]
-        )
-        if key != self._key or any(os.path.isdir(path) is not was for path, was in asked):
+        try:
+            about, values = marshal.loads(memoryview(content)[12:])
+        except (ValueError, EOFError, TypeError):  # of another version of Python
+            return None
+        if about != (FORMAT, self._key):
+            return None
+        config, image, late, data, numbers, texts, counts, descriptors, asked, was_home = values
+        found = _decoded(config)
+        if any(os.path.isdir(path) is not was for path, was in asked):
+            return None
+        if not isinstance(found, Config) or home(found) != was_home:
             return None
         mold = Mold(image, tuple([Late(*one) for one in late]), data, numbers)
         self._found = Found(mold, texts, counts, descriptors)
-        found = _decoded(config)
-        return found if isinstance(found, Config) else None
+        return found
 
     def program(
         self, tasks: tuple[str, ...], unified: str | None, descriptors: Descriptors,
@@ -91,7 +96,7 @@ class Kept:
         )
 
     def keep(
-        self, config: Config, mold: Mold, operations: tuple[Operation, ...],
+        self, config: Config, home: str | None, mold: Mold, operations: tuple[Operation, ...],
         descriptors: Descriptors,
     ) -> None:  # fmt: skip
         """Keep it, unless the plan depends on more than the key and the folders it asked for."""
@@ -121,10 +126,11 @@ class Kept:
             ):
                 return
         late = tuple([tuple(one) for one in mold.late])
-        body = _dumped((
-            self._key, _encoded(config), mold.image, late, mold.data, mold.numbers, tuple(texts),
-            counts, tuple(descriptors), tuple(asked),
-        ))  # fmt: skip
+        values = (
+            _encoded(config), mold.image, late, mold.data, mold.numbers, tuple(texts), counts,
+            tuple(descriptors), tuple(asked), home,
+        )  # fmt: skip
+        body = _dumped(((FORMAT, self._key), values))
         if len(body) > LARGEST - 12:
             return
         from auberge.engine import cache

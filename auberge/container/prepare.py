@@ -65,7 +65,8 @@ class Prepared(NamedTuple):
         operations = self._operations(tasks, unified)
         mold, texts = mold_of(operations, descriptors)
         if self.kept is not None:
-            self.kept.keep(self.config, mold, operations, descriptors)
+            home = bundle_home(self.config, self.bundle)
+            self.kept.keep(self.config, home, mold, operations, descriptors)
         return Program(mold.filled(texts), mold.numbers, lambda: operations)
 
     def _operations(self, tasks: tuple[str, ...], unified: str | None) -> tuple[Operation, ...]:
@@ -85,7 +86,7 @@ def prepare(bundle: str, name: str, how: Start) -> Prepared:
 
         layout = read_layout()
         kept = Kept(data, bundle, name, how.pivot, how.keyring, owned(how.streams), layout)
-        config = kept.config()
+        config = kept.config(lambda found: bundle_home(found, bundle))
         if config is not None:
             nodes = layout.place(config.linux.cgroups_path, name)
             return Prepared(
@@ -126,8 +127,23 @@ def prepare_config(config: Config, bundle: str, name: str, how: Start) -> Prepar
     choices = Choices(
         name, how.pivot, how.keyring, owned(how.streams), compiled_filter(config), how.overlay
     )
-    made = _planned(config, host, choices)
+    home = bundle_home(config, bundle) if how.overlay is None else None
+    if home is not None and config.process is not None:
+        process = config.process._replace(env=(*config.process.env, home))
+        made = _planned(config._replace(process=process), host, choices)
+    else:
+        made = _planned(config, host, choices)
     return Prepared(config, bundle, layout, nodes, lambda: made)
+
+
+def bundle_home(config: Config, bundle: str) -> str | None:
+    """The setting of HOME that the process of a bundle lacks, from the image's passwd."""
+    process, root = config.process, config.root
+    if process is None or root is None or any(one.startswith("HOME=") for one in process.env):
+        return None
+    from auberge.container.home import home_of
+
+    return f"HOME={home_of(os.path.join(bundle, root.path), process.user.uid)}"
 
 
 _last: list[tuple[Config, Host, Choices, Plan]] = []  # one whose plan asks the host for nothing
