@@ -259,6 +259,26 @@ def test_a_signal_that_it_handles(make):
         assert pipes.read()[0] == "caught\n"
 
 
+def test_a_signal_to_everybody(make):
+    child = "trap 'echo child; exit' TERM; echo ready; while :; do :; done"
+    made = make("sh", "-c", f"trap : TERM; ({child}) & wait; wait; echo parent")
+    with Pipes() as pipes:
+        made.start(pipes.theirs)
+        pipes.hand_over()
+        assert os.read(pipes.out, 100) == b"ready\n"
+        made.signal(15, everyone=True)
+        assert made.wait(60) == 0
+        assert pipes.read()[0] == "child\nparent\n"
+
+
+def test_a_machine_that_ends_by_itself(make):
+    made = make("sh", "-c", "mount -t proc proc /mnt; echo b > /mnt/sysrq-trigger; sleep 1000",
+                cap_add=("CAP_SYS_ADMIN",))  # fmt: skip
+    with open(os.devnull, "r+b") as null:
+        made.start((null.fileno(),) * 3)
+    assert made.wait(60) == 137
+
+
 def test_more_programs(running):
     assert asked(running, "cat", data=b"more") == (0, "more", "")
     assert asked(running, "sh", "-c", "kill -15 $$")[0] == 143
