@@ -3,11 +3,14 @@
 import time
 
 _marks: list[tuple[str, float, float]] = []
+MOST = 100
+"""Marks of one command; a program that runs thousands of containers is not watched for ever."""
 
 
 def mark(name: str) -> None:
     """What was done until now, since the last mark, was that."""
-    _marks.append((name, time.perf_counter(), time.process_time()))
+    if len(_marks) < MOST:
+        _marks.append((name, time.perf_counter(), time.process_time()))
 
 
 def lines() -> list[str]:
