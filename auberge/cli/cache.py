@@ -10,7 +10,7 @@ from auberge.engine.cache import folder, key
 from auberge.engine.code_folder import INTERPRETER, PLACES, REGIONS, File, files
 from auberge.engine.region_file import count_regions
 
-KINDS = {REGIONS: "translations", PLACES: "index"}  # what a kind of file is called, if not as its name begins
+KINDS = {REGIONS: "translations", PLACES: "index"}  # if not as names begin
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
