@@ -68,9 +68,10 @@ def test_what_is_left_can_be_deleted(bundle, command):
     bundle.linux["resources"]["pids"] = {"limit": 100}
     bundle.write()
     words = (command, "--bundle", str(bundle.path), bundle.name)
-    status, said = killed(bundle, 1_000_000, *words)
-    assert status == 0, said
-    bundle.remove("ours")
+    for _ in range(2):  # the second `run` of a bundle has its plan from the first
+        status, said = killed(bundle, 1_000_000, *words)
+        assert status == 0, said
+        bundle.remove("ours")
     count = int(said.split()[-1])
     assert count > 100
     for at in range(1, count, STEPS):
