@@ -103,7 +103,9 @@ def wait_for_no_cable() -> None:
 
 
 def world() -> int:
-    """The loopback, and an outside: its process."""
+    """The loopback, and an outside: its process. No router, whatever the host has become."""
+    with open("/proc/sys/net/ipv4/ip_forward", "w") as file:
+        file.write("0")
     outside = box()
     with Netlink() as netlink, Netlink(outside) as there:
         netlink.change("lo")
