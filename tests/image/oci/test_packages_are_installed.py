@@ -247,6 +247,7 @@ def test_what_there_is_no_recipe_for(cache):
         build.build("debian", "z80", None, None, lambda *said: None, False)
     assert str(refused.value) == (
         "debian:z80: no recipe for such an image; there is tiny:riscv64, debian:riscv64,"
+        " cell:riscv64,"
         f" debian:{host_architecture()}"
     )
 
