@@ -18,6 +18,9 @@ from auberge.image.sources import Source, debian_sources, host_sources, read_os_
 from auberge.refusal import Refusal
 
 SUITE = "trixie"
+OTHER_NAMES = ("stable", "oldstable")
+"""What an archive also calls the suite, from its release to the end of its support."""
+
 DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 OVERRIDE = "give a Debian mirror with --mirror URL and its keys with --keyring FILE"
 
@@ -129,25 +132,44 @@ class Apt:
             os.makedirs(os.path.join(directory, name), exist_ok=True)
         self._write("status", "")
         self._write("apt.conf", self._configuration())
-        self._write("debian.sources", self._sources(archive.uri, SUITE))
         if archive.keyring:
             self._copy_keys(archive.keyring)
 
     def update(self, moved: Moved) -> None:
         """Fetch the signed index of the suite; of a mirror that is just being renewed, again."""
-        for pause in PAUSES:
-            try:
-                self._run(["apt-get", "update"], moved)
-                break
-            except Mismatch:
-                time.sleep(pause)
-        else:
-            self._run(["apt-get", "update", "-o", "Acquire::http::No-Cache=true"], moved)
+        try:
+            self._update_patiently(moved)
+        except Mismatch as mismatch:
+            # proxies keep each file for a time of its own; under another name all may be of one age
+            if not self._update_by_another_name(moved):
+                raise mismatch
         if self.archive.origin:
             asked = ["apt-get", "indextargets", "--format", "$(ORIGIN)"]
             origins = set(self._run(asked, None).split("\n")) - {""}
             if origins != {self.archive.origin}:
                 raise Refusal(f"{self.archive.uri}: not Debian's archive; {OVERRIDE}")
+
+    def _update_patiently(self, moved: Moved) -> None:
+        self._write("debian.sources", self._sources(self.archive.uri, SUITE))
+        for pause in PAUSES:
+            try:
+                self._run(["apt-get", "update"], moved)
+                return
+            except Mismatch:
+                time.sleep(pause)
+        self._run(["apt-get", "update", "-o", "Acquire::http::No-Cache=true"], moved)
+
+    def _update_by_another_name(self, moved: Moved) -> bool:
+        asked = ["apt-get", "indextargets", "--format", "$(CODENAME)"]
+        for name in OTHER_NAMES:
+            self._write("debian.sources", self._sources(self.archive.uri, name))
+            try:
+                self._run(["apt-get", "update"], moved)
+            except Refusal:
+                continue
+            if self._run(asked, None).split() == [SUITE]:
+                return True
+        return False
 
     def can_read(self, uri: str, suite: str) -> bool:
         """Whether apt, with the same keys, gets the index of another suite."""

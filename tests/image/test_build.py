@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -200,6 +201,29 @@ def test_a_mirror_that_is_just_being_renewed_is_waited_for(cache, archive, monke
     monkeypatch.setattr(apt.time, "sleep", pause)
     build_from(archive)
     assert paused == [apt.PAUSES[0]]
+
+
+def half_renewed(archive, codename="trixie"):
+    """The suite's index is older than its signature; under its other name both are of one age."""
+    older = archive.root / "dists/stable"
+    shutil.copytree(archive.root / "dists/trixie", older)
+    release = (older / "Release").read_bytes()
+    release = release.replace(b"Codename: trixie", b"Codename: " + codename.encode())
+    (older / "InRelease").write_bytes(archive.key.sign(release))
+    packages = archive.index / "Packages"
+    packages.write_bytes(packages.read_bytes().replace(b"13.8", b"13.9"))
+
+
+def test_a_half_renewed_suite_is_read_by_its_other_name(cache, archive, monkeypatch):
+    monkeypatch.setattr(apt, "PAUSES", (0.0,))
+    half_renewed(archive)
+    assert contents(build_from(archive))["bin/busybox"] == (0o100755, BUSYBOX)
+
+
+def test_another_suite_of_that_name_is_not_taken(cache, archive, monkeypatch):
+    monkeypatch.setattr(apt, "PAUSES", (0.0,))
+    half_renewed(archive, codename="forky")
+    assert refused(archive) == f"{archive.uri}: {MISMATCH}"
 
 
 def test_a_package_that_is_missing_is_named(cache, archive):
