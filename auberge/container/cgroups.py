@@ -59,16 +59,17 @@ class Cgroup:
                 kept.append(node)
                 if node.version == 2:
                     _enable(node, wanted & _names(node))
-            found = Cgroup(kept)
-            found._check_empty()
+            Cgroup([node for node in kept if node not in made]).check_empty()
         except BaseException:
             Cgroup(made)._remove_all()
             raise
-        return found
+        return Cgroup(kept)
 
-    def _check_empty(self) -> None:
+    def check_empty(self) -> None:
+        """Raise Refusal if a process is in it or below it: it is not ours, and is not to be ended
+        with a container."""
         for node in self.nodes:
-            pids = _pids(node.path)
+            pids = [pid for path in _tree(node.path) for pid in _pids(path)]
             if pids:
                 raise Refusal(
                     f"{node.path}: the cgroup has {len(pids)} processes already ({pids[0]}, ...); "

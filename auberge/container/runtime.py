@@ -42,17 +42,20 @@ class Container:
         leaves nothing behind then."""
         self.folder.create()
         self._config = prepared.config
+        places = tuple([CgroupPlace(*node) for node in prepared.nodes])
         record = Record(
             self.id, prepared.bundle, _now(), owner=os.geteuid(),
-            cgroups=tuple(CgroupPlace(*node) for node in prepared.nodes),
             rootfs=prepared.config.root.path if prepared.config.root else "",
             oci_version=prepared.config.oci_version, annotations=prepared.config.annotations,
         )  # fmt: skip
         child: Child | None = None
         try:
-            self.folder.save(record)
+            Cgroup(prepared.nodes).check_empty()  # whatever is in those that are recorded is killed
+            self.folder.save(record._replace(cgroups=places))
             self._keep_config(prepared.bundle)
-            child = self._make(prepared, how, record)
+            cgroup = Cgroup(prepared.nodes).create(needed_controllers(prepared.config))
+            record = record._replace(cgroups=tuple([CgroupPlace(*node) for node in cgroup.nodes]))
+            child = self._make(prepared, how, record, cgroup)
         except BaseException:
             if child is not None:
                 child.kill()
@@ -67,10 +70,8 @@ class Container:
         except FileNotFoundError:  # a container that has no bundle, made by a program
             pass
 
-    def _make(self, prepared: Prepared, how: Start, record: Record) -> Child:
+    def _make(self, prepared: Prepared, how: Start, record: Record, cgroup: Cgroup) -> Child:
         config = prepared.config
-        cgroup = Cgroup(prepared.nodes).create(needed_controllers(config))
-        record = record._replace(cgroups=tuple(CgroupPlace(*node) for node in cgroup.nodes))
         mark("record and cgroups")
         fifo: int | None = None
         if how.waits:

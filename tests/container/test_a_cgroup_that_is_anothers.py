@@ -1,0 +1,51 @@
+"""A container whose cgroup is somebody's already is refused, and does nothing to who is there."""
+
+import os
+import time
+
+import pytest
+
+from auberge.container.cgroups import Cgroup
+from auberge.container.cgroups_layout import read_layout
+from tests.container.bundles import Bundle
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_second_container_of_a_cgroup_does_not_end_the_first(bundle, tmp_path):
+    path = f"/auberge-shared-{os.getpid()}"
+    bundle.linux["cgroupsPath"] = path
+    bundle.create("ours", "sleep 100")
+    assert bundle.call("ours", "start", bundle.name).returncode == 0
+    (tmp_path / "second").mkdir()
+    second = Bundle(tmp_path / "second")
+    second.linux["cgroupsPath"] = path
+    done = second.run("ours", "echo hello")
+    assert done.returncode == 1
+    assert "processes already" in done.stderr
+    time.sleep(0.1)
+    assert bundle.status("ours") == "running"
+
+
+def test_a_cgroup_above_others_is_theirs_too(bundle, tmp_path):
+    above = f"/auberge-above-{os.getpid()}"
+    bundle.linux["cgroupsPath"] = f"{above}/below"
+    bundle.create("ours", "sleep 100")
+    assert bundle.call("ours", "start", bundle.name).returncode == 0
+    (tmp_path / "second").mkdir()
+    second = Bundle(tmp_path / "second")
+    second.linux["cgroupsPath"] = above
+    done = second.run("ours", "echo hello")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "processes already" in done.stderr
+    time.sleep(0.1)
+    assert bundle.status("ours") == "running"
+    bundle.remove("ours")
+    Cgroup(read_layout().place(above, "")).delete()
+
+
+def test_what_is_not_there_yet_or_has_nobody_in_it_is_taken(bundle):
+    bundle.linux["cgroupsPath"] = f"/auberge-ready-{os.getpid()}"
+    made = Cgroup(read_layout().place(bundle.linux["cgroupsPath"], "")).create()
+    assert bundle.said("ours", "echo hello") == "hello\n"
+    assert not any(os.path.exists(node.path) for node in made.nodes)
