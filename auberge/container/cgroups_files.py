@@ -6,7 +6,8 @@ from errno import EDQUOT
 from auberge.container.light import NamedTuple
 from auberge.refusal import Refusal
 
-_LONGEST = 1 << 20  # bytes read of one file
+_LONGEST = 1 << 25  # bytes read of one file: the numbers of four million processes
+_PIECE = 1 << 16
 
 
 class Write(NamedTuple):
@@ -33,8 +34,11 @@ def read(path: str) -> str:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return ""
+    found = b""
     try:
-        return os.read(fd, _LONGEST).decode("ascii", "replace")
+        while len(found) < _LONGEST and (piece := os.read(fd, _PIECE)):
+            found += piece  # a page at a time is what kernfs gives of a long list of processes
+        return found.decode("ascii", "replace")
     except OSError:
         return ""  # ENODEV, EOPNOTSUPP: the kernel knows the file but not the number
     finally:

@@ -70,6 +70,23 @@ def test_another_process_can_be_moved_into_it(cgroup):
     assert process.returncode == -signal.SIGKILL
 
 
+MANY = """
+import time
+for _ in range(1499):
+    if not os.fork(): time.sleep(60); os._exit(0)
+os.write(1, b"in\\n")
+time.sleep(60)
+"""
+
+
+def test_a_list_of_processes_that_is_longer_than_a_page(cgroup):
+    process = start(cgroup, MANY)
+    assert process.stdout.readline() == "in\n"
+    assert len(cgroup.processes()) == 1500
+    cgroup.kill()
+    process.communicate()
+
+
 def drained(stream):
     """What there is to read now, until there is nothing more."""
     os.set_blocking(stream.fileno(), False)
