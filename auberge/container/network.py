@@ -13,6 +13,7 @@ from auberge.container.network_bridge import (
     detach_by_name,
 )
 from auberge.container.network_user import UserNetwork, start, stop, stop_by_name
+from auberge.container.own_folder import own_folder
 from auberge.machine.net.forward import Forward
 from auberge.refusal import Refusal
 
@@ -72,10 +73,13 @@ def disconnect_by_name(mode: str, container: str) -> None:
     if mode == "bridge":
         detach_by_name(Bridge(), container)
     if mode == "user":
-        stop_by_name(user_folder(), container)
+        try:
+            folder = user_folder()
+        except Refusal:  # what is there is not ours, and says whom to kill
+            return
+        stop_by_name(folder, container)
 
 
 def user_folder() -> str:
-    """Where this user's networks are kept."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/auberge-{os.geteuid()}"
-    return os.path.join(runtime, "auberge", "network")
+    """Where this user's networks are kept; raises Refusal unless nobody else can write there."""
+    return os.path.join(own_folder(), "network")

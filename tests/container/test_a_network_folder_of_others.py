@@ -1,0 +1,50 @@
+"""What somebody else has put where a user's networks are kept is not believed."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from auberge.container import processes
+from auberge.container.network import connect, disconnect_by_name
+from auberge.refusal import Refusal
+from tests.container.bundles import ROOT
+
+pytestmark = pytest.mark.skipif(not ROOT, reason="only root can give a folder away")
+
+STRANGER = 54321
+
+
+@pytest.fixture
+def planted(tmp_path, monkeypatch):
+    """A folder of a stranger's, which names a process of ours as a network's program."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    folder = tmp_path / "auberge/network"
+    folder.mkdir(parents=True)
+    victim = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started = processes.start_time(victim.pid)
+    (folder / "box").write_text(f"pasta {victim.pid} {started}\ncontainer 1 1\n")
+    (tmp_path / "precious").write_text("precious")
+    (folder / ".new.pid").symlink_to(tmp_path / "precious")
+    for path in (folder.parent, folder):
+        os.chown(path, STRANGER, STRANGER)
+    yield victim
+    victim.kill()
+    victim.communicate()
+
+
+def test_nothing_is_killed_for_it(planted):
+    disconnect_by_name("user", "box")
+    assert planted.poll() is None
+
+
+def test_nothing_is_written_there(planted, tmp_path):
+    with pytest.raises(Refusal) as refusal:
+        connect("user", "new", os.getpid())
+    assert str(refusal.value) == (
+        f"{tmp_path}/auberge: not a folder of yours alone, and who can write there could pose as "
+        "a guest; remove it, or chmod 700"
+    )
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert planted.poll() is None
