@@ -3,7 +3,7 @@
 import argparse
 
 from auberge.cli.each import each
-from auberge.cli.oci_life import signal_number
+from auberge.container.signals import signal_number
 from auberge.monitor import client, roster
 
 KILL = 9

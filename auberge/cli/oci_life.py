@@ -28,6 +28,8 @@ def run(name: str, words: Words, root: str) -> int:
 
         print(json.dumps(container.state(), indent=2))
     elif name == "kill":
+        from auberge.container.signals import signal_number
+
         text = words.rest[1] if len(words.rest) > 1 else "SIGTERM"
         container.kill(signal_number(text), words.flag("all"))
     elif name == "delete":
@@ -168,19 +170,6 @@ def write_pid(path: str, pid: int) -> None:
         with open(beside, "w", encoding="ascii") as file:
             file.write(str(pid))
         os.rename(beside, path)
-
-
-def signal_number(text: str) -> int:
-    """A signal by number, `KILL` or `SIGKILL`; raises Refusal."""
-    import signal
-
-    if text.isdigit() and 0 < int(text) <= 64:
-        return int(text)
-    name = text.upper().removeprefix("SIG")
-    for number in signal.valid_signals():
-        if isinstance(number, signal.Signals) and number.name == f"SIG{name}":
-            return int(number)
-    raise Refusal(f"{text}: no such signal; write one of signal(7), such as TERM")
 
 
 def _list(words: Words, root: str) -> int:

@@ -4,7 +4,7 @@ import argparse
 import signal
 
 from auberge.cli.each import each
-from auberge.cli.oci_life import signal_number
+from auberge.container.signals import stop_number
 from auberge.monitor import client, roster
 from auberge.monitor.guests import EXITED, Folder, Record
 from auberge.monitor.roster import Seen
@@ -35,7 +35,7 @@ def stop(found: tuple[Seen, Record, Folder], seconds: float) -> None:
         return
     guest = roster.guest(record, folder)
     try:
-        guest.signal(signal_number(record.stop_signal))
+        guest.signal(stop_number(record.stop_signal))
         if seen.status == roster.PAUSED:
             guest.resume()
         if client.wait(folder, record, max(0.0, seconds)) is not None:

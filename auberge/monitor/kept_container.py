@@ -36,10 +36,10 @@ class KeptContainer:
     def stop(self) -> None:
         import signal
 
-        name = self._record.stop_signal
-        number = int(name) if name.isdecimal() else int(signal.Signals[name])
+        from auberge.container.signals import stop_number
+
         try:
-            signal.pidfd_send_signal(self._watch, number)
+            signal.pidfd_send_signal(self._watch, stop_number(self._record.stop_signal))
         except ProcessLookupError:
             pass
 

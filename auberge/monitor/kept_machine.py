@@ -1,11 +1,11 @@
 """A machine as its supervisor keeps it: it is in this very process, beside the keeper."""
 
 import os
-import signal
 import threading
 from contextlib import suppress
 
 from auberge.container.light import TYPE_CHECKING
+from auberge.container.signals import stop_number
 from auberge.monitor import roster
 from auberge.monitor.door import Door
 from auberge.monitor.guest import Guest
@@ -40,8 +40,7 @@ class KeptMachine:
             self._guest.resize(rows, columns)
 
     def stop(self) -> None:
-        name = self._record.stop_signal
-        number = int(name) if name.isdecimal() else int(signal.Signals[name])
+        number = stop_number(self._record.stop_signal)
 
         def ask() -> None:
             with suppress(Refusal):

@@ -1,0 +1,44 @@
+"""An image says with which signal its program is ended; what is none of signal(7) is TERM."""
+
+import io
+import os
+import signal
+import tarfile
+
+import pytest
+
+from auberge.image.oci.names import host_architecture
+from tests.image.oci.archives import Layout, configuration
+from tests.inn import gone
+from tests.inn import inn as inn
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+SCRIPT = "trap 'exit 37' 37; trap 'exit 15' TERM; echo up; while :; do sleep 0.02; done"
+
+
+def image(inn, name, word):
+    """An image that says so."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        archive.add(inn.path / "root", ".")
+    config = configuration([data.getvalue()], host_architecture())
+    config["config"] = {**config.get("config", {}), "StopSignal": word}
+    made = Layout().image([data.getvalue()], config, packed="")
+    inn.does("image", "import", made.write(inn.path / f"layout-{name}"), "--name", name)
+    inn.does("run", "-d", "--net", "none", "--name", name, name, "sh", "-c", SCRIPT)
+    inn.until(name, "up\n")
+    return inn.record(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "status"), [("init", "SIGRTMIN+3", 37), ("odd", "\u00b2", 15)]
+)
+def test_who_stops_it_and_who_asks_its_supervisor(inn, name, word, status):
+    image(inn, f"{name}-one", word)
+    inn.does("stop", f"{name}-one")
+    assert inn.seen(f"{name}-one")["exit_code"] == status
+    record = image(inn, f"{name}-two", word)
+    os.kill(record.supervisor.pid, signal.SIGTERM)
+    gone(record.supervisor)
+    assert inn.seen(f"{name}-two")["exit_code"] == status
+    inn.does("rm", f"{name}-one", f"{name}-two")
