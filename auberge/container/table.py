@@ -9,6 +9,7 @@ import struct
 from auberge.container.kernel import SYSCALLS
 from auberge.container.light import NamedTuple
 from auberge.container.talk import DATA, MESSAGE, ROW, ROWS, Late, capacity
+from auberge.refusal import Refusal
 
 LIMIT = (DATA - ROWS) // ROW
 CHOOSE = -1  # no system call: its result is the first argument
@@ -141,7 +142,10 @@ class Table:
     def finish(self, report: Label) -> tuple[bytes, bytes]:
         """The rows and the data, as bytes; an error that nobody expects leads to `report`."""
         if len(self._rows) > LIMIT:
-            raise MemoryError(f"{len(self._rows)} rows do not fit a table of {LIMIT}")
+            raise Refusal(
+                f"config.json: asks for {len(self._rows)} system calls, and {LIMIT} are the most; "
+                "take some mounts or paths out"
+            )
         pack = struct.Struct("<12Q").pack
         failing = _address(report)
         rows = []

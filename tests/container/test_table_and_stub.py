@@ -125,7 +125,7 @@ def test_rows_and_code_cannot_be_written_and_data_not_executed(table):
 def test_a_table_that_is_too_long_is_refused_whole(table):
     for _ in range(LIMIT + 1):
         table.call("choose", 1)
-    with pytest.raises(MemoryError):
+    with pytest.raises(Refusal):
         table.finish(Label())
 
 
