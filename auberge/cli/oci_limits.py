@@ -85,8 +85,10 @@ def seconds(text: str) -> float:
     """A duration of Go's, as `5s` or `500ms`; raises Refusal."""
     for unit, factor in (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("", 1.0)):
         number = text.removesuffix(unit)
-        if text.endswith(unit) and number.replace(".", "", 1).isdigit() and float(number) > 0:
-            return float(number) * factor
+        digits = number.replace(".", "", 1)
+        if text.endswith(unit) and digits.isascii() and digits.isdigit() and len(number) < 8:
+            if float(number) > 0:
+                return float(number) * factor
     raise Refusal(f"--interval: {text!r} is no duration; write as 5s")
 
 

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from auberge.cli.oci import COMMANDS, main, parse
+from auberge.cli.oci_limits import seconds
+from auberge.refusal import Refusal
 
 
 def said(capsys, *words):
@@ -117,3 +119,12 @@ def test_where_the_time_goes(bundle):
         "table and start", "namespaces", "limits and hooks", "root file system", "exec",
         "program", "the rest", "all",
     ]  # fmt: skip
+
+
+def test_durations():
+    assert [seconds(text) for text in ("5s", "500ms", "2m", "1.5", "0.25s")] == [
+        5.0, 0.5, 120.0, 1.5, 0.25
+    ]  # fmt: skip
+    for text in ("", "s", "0s", "-1s", "1h", "\u00b2s", "9" * 400 + "s", "1.2.3"):
+        with pytest.raises(Refusal):
+            seconds(text)
