@@ -5,6 +5,7 @@ import subprocess
 
 from auberge.cli.oci import Words
 from auberge.cli.oci_life import Console, listening, write_pid
+from auberge.container.clauses import LARGEST_ID, capability
 from auberge.container.config import Capabilities, Config, Process, User
 from auberge.container.config_file import parse
 from auberge.container.inside import Entry, enter
@@ -59,7 +60,7 @@ def process_of(config: Config, words: Words) -> Process:
     )
     if words.value("user"):
         process = process._replace(user=_user(words.value("user"), base.user))
-    groups = tuple(int(number) for number in words.all("additional-gids") if number.isdigit())
+    groups = tuple([_id("additional-gids", text) for text in words.all("additional-gids")])
     if groups:
         process = process._replace(user=process.user._replace(additional_gids=groups))
     if words.all("cap"):
@@ -71,12 +72,19 @@ def process_of(config: Config, words: Words) -> Process:
 
 def _user(text: str, base: User) -> User:
     uid, _, gid = text.partition(":")
-    if not uid.isdigit() or (gid and not gid.isdigit()):
-        raise Refusal(f"--user: {text!r} is not UID[:GID]; write numbers")
-    return base._replace(uid=int(uid), gid=int(gid) if gid else base.gid)
+    return base._replace(uid=_id("user", uid), gid=_id("user", gid) if gid else base.gid)
+
+
+def _id(option: str, text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= LARGEST_ID:
+        return int(text)
+    raise Refusal(f"--{option}: {text!r} is no id; write a number up to {LARGEST_ID}")
 
 
 def _with(c: Capabilities, names: list[str]) -> Capabilities:
+    for name in names:
+        if complaint := capability(name):
+            raise Refusal(f"--cap: {complaint}")
     more = tuple(names)
     return c._replace(
         bounding=c.bounding + more, effective=c.effective + more, permitted=c.permitted + more

@@ -36,6 +36,9 @@ def between(low: int, high: int) -> Callable[[int], str | None]:
 U16 = Annotated[int, between(0, 0xFFFF)]
 U32 = Annotated[int, between(0, 0xFFFF_FFFF)]
 U64 = Annotated[int, between(0, 0xFFFF_FFFF_FFFF_FFFF)]
+LARGEST_ID = 0xFFFF_FFFE
+"""-1 is "leave it as it is" to setresuid(2): whoever asks for that user would be root."""
+Id = Annotated[int, between(0, LARGEST_ID)]
 I32 = Annotated[int, between(-(1 << 31), (1 << 31) - 1)]
 I64 = Annotated[int, between(-(1 << 63), (1 << 63) - 1)]
 

@@ -11,6 +11,7 @@ from auberge.container.clauses import (
     U16,
     U32,
     U64,
+    Id,
     absolute,
     capability,
     namespace_path,
@@ -94,10 +95,10 @@ class ExecCPUAffinity(NamedTuple):
 class User(NamedTuple):
     """config.md, "POSIX-platform User"."""
 
-    uid: U32 = 0
-    gid: U32 = 0
+    uid: Id = 0
+    gid: Id = 0
     umask: U32 | None = None
-    additional_gids: tuple[U32, ...] = ()
+    additional_gids: tuple[Id, ...] = ()
 
 
 class Process(NamedTuple):
@@ -195,8 +196,8 @@ class Device(NamedTuple):
     major: I64 | None = None
     minor: I64 | None = None
     file_mode: U32 | None = None
-    uid: U32 | None = None
-    gid: U32 | None = None
+    uid: Id | None = None
+    gid: Id | None = None
 
 
 class DeviceRule(NamedTuple):

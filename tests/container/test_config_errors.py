@@ -48,7 +48,7 @@ def put(path, value):
         ("process.args.0", 1, "$.process.args[0]: 1 is not a string; write a string"),
         ("process.cwd", "home", "$.process.cwd: 'home' is not absolute; write '/home'"),
         ("process.terminal", 1, "$.process.terminal: 1 is not true or false; write true or false"),
-        ("process.user.uid", -1, "$.process.user.uid: -1 is out of range; write a number from 0 to 4294967295"),
+        ("process.user.uid", -1, "$.process.user.uid: -1 is out of range; write a number from 0 to 4294967294"),
         ("process.user.uid", 1.5, "$.process.user.uid: 1.5 is not a whole number; write a whole number"),
         ("process.env", ["A\0=b"], "$.process.env[0]: 'A\\x00=b' has a NUL character; take it out"),
         ("process.env", ["A"], "$.process.env[0]: 'A' sets nothing; write 'A='"),
