@@ -490,8 +490,12 @@ class Trace(EngineHart):
         elif op == "from_i32":
             op, operands = "from_i64", (operands[0].sext(64),)
         elif op == "fma":
-            self.raise_flags(select(_no_product(fmt, *operands[:2]), const(NV, 64), ZERO))
+            self.flag_no_product(fmt, *operands[:2])
         return self.host_op(op, fmt, wanted, *operands)
+
+    def flag_no_product(self, fmt: int, a: Bits, b: Bits) -> None:
+        """Infinity times zero is invalid even if a quiet NaN is added (20.6): not on all hosts."""
+        self.raise_flags(select(no_product(fmt, a, b), const(NV, 64), ZERO))
 
     def raise_flags(self, flags: Bits) -> None:
         self.pending[FFLAGS] = self.pending.get(FFLAGS, self.read(FFLAGS)) | flags
@@ -526,8 +530,8 @@ class Trace(EngineHart):
         self.do("call void @fpu_clear(ptr %st)")
 
 
-def _no_product(fmt: int, a: Bits, b: Bits) -> Bits:
-    """Infinity times zero: invalid even if a quiet NaN is added (20.6), unlike on some hosts."""
+def no_product(fmt: int, a: Bits, b: Bits) -> Bits:
+    """Whether one is infinite and the other zero."""
     low, infinity = fmt - 2, (0x7FF << 52 if fmt == 64 else 0xFF << 23)
 
     def is_infinite(v: Bits) -> Bits:

@@ -19,6 +19,7 @@ class Manner(Spy):
         self.jumps = self.branches = self.rounds = False
         self.steady = steady
         self.uses_steady = False
+        self.files: set[str] = set()  # those that it writes registers of
         names = insn.encoding.operands
         super().__init__(isa, lambda h, *_: insn.execute(h, **self.operands(insn)))
         each = (watched.walk, watched.rare, watched.interrupt, watched.timers)
@@ -43,6 +44,10 @@ class Manner(Spy):
         if cell == PC:
             self.branches |= self.depth > 0
             self.jumps |= self.depth == 0
+
+    def write_register(self, file: str, i: Bits, v: Bits) -> None:
+        self.files.add(file)
+        super().write_register(file, i, v)
 
     @contextmanager
     def when(self, cond: Bits) -> Iterator[None]:

@@ -8,7 +8,8 @@ where it is: `pc` comes from the record, and what it calls from the state.
 
 from __future__ import annotations
 
-from auberge.bits.bits import Bits, const, signed
+from auberge.bits.bits import Bits, const, select, signed
+from auberge.bits.rounding import NV
 from auberge.engine.explore import Explorer, Shape, Step
 from auberge.engine.fpu import (
     EXACT,
@@ -17,11 +18,11 @@ from auberge.engine.fpu import (
     declaration,
     declaration_of_comparison,
 )
-from auberge.engine.llvm_text import LIKELY, PARAMS, RARE, STATE
-from auberge.engine.lowering import FRM, Context, Register
+from auberge.engine.llvm_text import LIKELY, MEMORY, PARAMS, RARE, STATE
+from auberge.engine.lowering import FFLAGS, FRM, Context, Register, no_product
 from auberge.engine.manner import is_steady
-from auberge.engine.ways_out import Way, WaysOut, exit_label
-from auberge.isa.hart import PC, ZERO, Place
+from auberge.engine.ways_out import KINDS, Way, WaysOut, exit_label
+from auberge.isa.hart import LOAD, PC, STORE, ZERO, Place
 from auberge.isa.spec import Cell, Csr, Part
 
 # What labels of blocks begin with that seldom execute.
@@ -51,6 +52,7 @@ class Region(WaysOut):
         self.used: set[str] = set()  # registers, as `x5`
         self.places: dict[Bits, int] = {}  # a leaf that is an address: its offset in the page
         self.needs: set[str] = set()  # declarations
+        self.numbers: dict[Bits, str] = {}  # what is known as a number of the host's, too
         for start in shape.starts:
             self.trace_block(start)
         body, self.lines = self.lines, []
@@ -185,9 +187,10 @@ class Region(WaysOut):
             self.do(f"{name} = alloca i64")
         self.do("store i64 %left, ptr %left.p")
         for name in sorted(self.used):
-            self.do(f"%{name}.p = alloca i64")
-            v = self.op(f"load i64, ptr {self.cell_of(name)}, {STATE}")
-            self.do(f"store i64 {v}, ptr %{name}.p")
+            t = KINDS[name[0]]
+            self.do(f"%{name}.p = alloca {t}")
+            v = self.op(f"load {t}, ptr {self.cell_of(name)}, {STATE}")
+            self.do(f"store {t} {v}, ptr %{name}.p")
         for name in sorted(self.kept):
             for v, nothing in (("page", -1), ("addend", 0)):  # no page has that address
                 self.do(f"%{v}.{name}.p = alloca i64")
@@ -238,9 +241,36 @@ class Region(WaysOut):
         key = Register(file, i)
         if key not in self.now:
             self.used.add(f"{file}{number}")
-            self.now[key] = self.leaf(64, self.op(f"load i64, ptr %{file}{number}.p"))
+            v = self.op(f"load {KINDS[file]}, ptr %{file}{number}.p")
+            self.now[key] = self.number(64, v) if file == "f" else self.leaf(64, v)
             self.before[self.now[key]] = f"{file}{number}"
         return self.now[key]
+
+    def number(self, width: int, v: str) -> Bits:
+        """The bits of a number of the host's."""
+        new = self.leaf(width, self.op(f"bitcast {TYPES[width][0]} {v} to i{width}"))
+        self.numbers[new] = v
+        return new
+
+    def as_number(self, v: Bits) -> str:
+        """The number of the host's with these bits."""
+        if v in self.numbers:
+            return self.numbers[v]
+        return self.op(f"bitcast i{v.width} {self.low(v)} to {TYPES[v.width][0]}")
+
+    def load(self, va: Bits, size: int) -> Bits:
+        if size != 8 or self.step.manner.files != {"f"}:
+            return super().load(va, size)
+        host = self.reach(va, LOAD, size)
+        return self.number(64, self.op(f"load volatile double, ptr {host}, align 1, {MEMORY}"))
+
+    def store(self, va: Bits, size: int, v: Bits) -> None:
+        if v.width != 64 or v not in self.numbers:
+            super().store(va, size, v)
+            return
+        host, value = self.reach(va, STORE, size), self.numbers[v]
+        self.do(f"store volatile double {value}, ptr {host}, align 1, {MEMORY}")
+        self.wrote = True
 
     def commit(self) -> None:
         """The registers to their variables, the rest to the state."""
@@ -253,7 +283,8 @@ class Region(WaysOut):
             if key.file == "x" and not number:
                 continue
             name = f"{key.file}{number}"
-            self.do(f"store i64 {self.low(v)}, ptr %{name}.p")
+            value = self.as_number(v) if key.file == "f" else self.low(v)
+            self.do(f"store {KINDS[key.file]} {value}, ptr %{name}.p")
             self.now[key] = v
             self.used.add(name)
             self.block_written |= {name}
@@ -280,7 +311,7 @@ class Region(WaysOut):
             )
         intrinsic, types, strict = constrained(op, fmt)
         values = [
-            self.low(v) if t == "i64" else self.op(f"bitcast i{v.width} {self.low(v)} to {t}")
+            self.low(v) if t == "i64" else self.as_number(v)
             for v, t in zip(operands, types, strict=True)
         ]
         t = TYPES[fmt][0]
@@ -288,12 +319,32 @@ class Region(WaysOut):
         name = f"@llvm.experimental.constrained.{intrinsic}"
         z = self.op(f"call {t} {name}({args}, {strict}) strictfp")
         self.needs.add(declaration(op, fmt))
+        if op != "from_i64":
+            z = self.canonical(z, op, fmt, operands)
+        return self.number(fmt, z)
+
+    def canonical(self, z: str, op: str, fmt: int, operands: tuple[Bits, ...]) -> str:
+        """A result, or the one NaN that there is (20.3): by a branch, which nobody waits for."""
+        t = TYPES[fmt][0]
         self.needs.add(declaration_of_comparison(fmt))
         is_nan = self.op(
             f"call i1 @llvm.experimental.constrained.fcmp.f{fmt}"
             f'({t} {z}, {t} {z}, metadata !"uno", {EXACT}) strictfp'
         )
+        other, done = self.labels("other", "done")
+        before, memo = self.block, dict(self.memo)
+        self.do(f"br i1 {is_nan}, label %{other}, label %{done}, {RARE}")
+        self.start(other)
+        if op == "fma":
+            flags = select(no_product(fmt, *operands[:2]), const(NV, 64), ZERO)
+            self.put("fflags", self.low(self.read(FFLAGS) | flags))
+            del self.now[FFLAGS]
         # From the state, since code has no data of its own.
         nan = self.op(f"load {t}, ptr {self.at(f'nan_{fmt}')}, {STATE}")
-        canonical = self.op(f"select i1 {is_nan}, {t} {nan}, {t} {z}, {RARE}")
-        return self.leaf(fmt, self.op(f"bitcast {t} {canonical} to i{fmt}"))
+        self.do(f"br label %{done}")
+        self.start(done)
+        self.memo = memo
+        return self.op(f"phi {t} [ {z}, %{before} ], [ {nan}, %{other} ]")
+
+    def flag_no_product(self, fmt: int, a: Bits, b: Bits) -> None:
+        """Left to where the result is seen to be a NaN."""

@@ -44,6 +44,10 @@ def exit_label(offset: int) -> str:
     return f"x{offset}" if offset >= 0 else f"before{-offset}"
 
 
+# What registers of a file are in a region: floating point stays where the host computes with it.
+KINDS = {"x": "i64", "f": "double"}
+
+
 class WaysOut(Finding):
     """What is traced notes in which blocks it may be left, and what each block writes."""
 
@@ -158,8 +162,9 @@ class WaysOut(Finding):
     def save(self, written: frozenset[str]) -> None:
         """Store registers where the state has them."""
         for name in sorted(written):
-            v = self.op(f"load i64, ptr %{name}.p")
-            self.do(f"store i64 {v}, ptr {self.cell_of(name)}, {STATE}")
+            t = KINDS[name[0]]
+            v = self.op(f"load {t}, ptr %{name}.p")
+            self.do(f"store {t} {v}, ptr {self.cell_of(name)}, {STATE}")
 
     def look_up(self, rec: str, left: str) -> None:
         """There is not, or somebody does: leave for a record that is to come next."""
