@@ -375,12 +375,15 @@ def _names(node: Node) -> set[str]:
 
 
 def _tree(path: str) -> list[str]:
-    """A cgroup and all below it, the deepest first."""
-    try:
-        below = [entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
-    except FileNotFoundError:
-        return []
-    return [one for child in below for one in _tree(child)] + [path]
+    """A cgroup and all below it, what is below a cgroup before itself; however deep it is."""
+    found = [path]
+    for one in found:  # which grows meanwhile
+        try:
+            with os.scandir(one) as entries:
+                found += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            pass
+    return found[::-1]
 
 
 def _pids(path: str) -> list[int]:

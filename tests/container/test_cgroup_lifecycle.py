@@ -184,6 +184,15 @@ def test_cgroups_that_a_container_made_go_with_it(cgroup):
     assert not any(os.path.exists(node.path) for node in cgroup.nodes)
 
 
+def test_cgroups_as_deep_as_a_container_likes(cgroup):
+    node = cgroup.nodes[-1]
+    for depth in range(1, 1200):
+        os.mkdir(node.path + "/d" * depth)
+    assert cgroup.processes() == []
+    cgroup.delete()
+    assert not os.path.exists(node.path)
+
+
 def test_a_cgroup_in_use_is_not_taken(cgroup):
     process = start(cgroup, COUNT)
     assert process.stdout.readline() == "in\n"
