@@ -154,6 +154,8 @@ class Walk:
         file = readable(parent, name, 0)
         try:
             found = os.fstat(file)
+            if not stat.S_ISREG(found.st_mode):
+                raise Refusal(f"{path!r}: is exchanged while it is saved; pause the container")
             entry = self._entry(path, FILE, found, file)._replace(size=found.st_size)
             extents = tuple((at, end - at) for at, end in sparse.data(file, found.st_size))
             if found.st_size - sum(length for _, length in extents) >= HOLE:

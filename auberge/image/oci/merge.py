@@ -14,6 +14,7 @@ from auberge.image.oci.layer import Contents
 from auberge.refusal import Refusal
 
 READ = os.O_RDONLY | os.O_CLOEXEC
+OBJECT = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def copy_layers(keys: Sequence[str], target: str) -> None:
@@ -153,16 +154,24 @@ class Copier:
 def readable(directory: int, name: str, flags: int) -> int:
     """Open what belongs to this user to read, whatever its mode says; the mode stays.
 
-    The name is one in an open directory, or `.` for that itself; symbolic links are not followed.
+    The name is one in an open directory, or `.` for that itself; symbolic links are not followed,
+    and FIFOs not waited for.
     """
+    flags |= READ | os.O_NONBLOCK
     try:
-        return os.open(name, READ | flags | os.O_NOFOLLOW, dir_fd=directory)
+        return os.open(name, flags | os.O_NOFOLLOW, dir_fd=directory)
     except PermissionError:
-        # even `.` cannot be looked up in a directory that may not be searched
-        path = f"/proc/self/fd/{directory}" + ("" if name == "." else f"/{name}")
-        mode = stat.S_IMODE(os.stat(path).st_mode)
-        os.chmod(path, mode | 0o500)
+        held = directory
+        if name != ".":  # it cannot be looked up in a directory that may not be searched
+            held = os.open(name, OBJECT, dir_fd=directory)
+        path = f"/proc/self/fd/{held}"  # this very object, whatever has its name by now
         try:
-            return os.open(path, READ | flags)
+            mode = stat.S_IMODE(os.fstat(held).st_mode)
+            os.chmod(path, mode | 0o500)
+            try:
+                return os.open(path, flags)
+            finally:
+                os.chmod(path, mode)
         finally:
-            os.chmod(path, mode)
+            if held != directory:
+                os.close(held)
