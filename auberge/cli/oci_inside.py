@@ -31,7 +31,11 @@ def _exec(container: Container, words: Words) -> int:
             cgroups=words.all("cgroup"),
         )
         child = enter(container, process, how)
-        write_pid(words.value("pid-file"), child.pid)
+        try:
+            write_pid(words.value("pid-file"), child.pid)
+        except OSError:
+            child.kill()
+            raise
         child.close()
         return 0 if detach else console.follow(child.pid)
 

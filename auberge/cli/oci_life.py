@@ -69,7 +69,12 @@ def start(name: str, container: Container, words: Words) -> int:
     terminal = process is not None and process.terminal
     with Console(terminal, words.value("console-socket"), detach) as console:
         child = container.create(prepared, how._replace(console=console.socket))
-        write_pid(words.value("pid-file"), child.pid)
+        try:
+            write_pid(words.value("pid-file"), child.pid)
+        except OSError:
+            child.kill()
+            container.delete(force=True)
+            raise
         child.close()
         if detach:
             return 0

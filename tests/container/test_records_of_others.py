@@ -1,0 +1,75 @@
+"""A record is about a container's own processes, and there is none of what nobody could use."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from auberge.container import processes
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def stranger():
+    """A process that has nothing to do with containers."""
+    made = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield made
+    made.kill()
+    made.communicate()
+
+
+def changed(bundle, **values):
+    """Write something else into a container's record."""
+    path = bundle.state / bundle.name / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_numbers_and_times_of_another_start_of_the_host(bundle, stranger):
+    bundle.create("ours", "sleep 100")
+    changed(bundle, pid=stranger.pid, start_time=processes.start_time(stranger.pid))
+    assert bundle.status("ours") == "created"
+    changed(bundle, boot="01234567-89ab-cdef-0123-456789abcdef")
+    assert bundle.status("ours") == "stopped"
+    assert bundle.call("ours", "kill", bundle.name, "KILL").returncode == 1
+    assert bundle.call("ours", "delete", "--force", bundle.name).returncode == 0
+    assert stranger.poll() is None
+
+
+def test_all_of_a_container_without_cgroups_is_its_first_process(bundle):
+    bundle.create("ours", "sleep 100")
+    bundle.call("ours", "start", bundle.name)
+    path = bundle.state / bundle.name / "state.json"
+    places = json.loads(path.read_text())["cgroups"]
+    changed(bundle, cgroups=[])
+    pid = json.loads(path.read_text())["pid"]
+    started = processes.start_time(pid)
+    assert bundle.call("ours", "kill", "--all", bundle.name, "KILL").returncode == 0
+    assert processes.wait_gone(pid, started, 10)
+    changed(bundle, cgroups=places)
+
+
+@pytest.mark.parametrize("words", [["create"], ["run"], ["run", "--detach"]])
+def test_a_pid_file_that_cannot_be_written_leaves_no_container(bundle, words):
+    bundle.process["args"] = ["sleep", "100"]
+    bundle.write()
+    file = str(bundle.path / "nosuch/pid")
+    options = ["--bundle", str(bundle.path), "--pid-file", file]
+    with open(bundle.path / "output", "wb") as output:
+        done = subprocess.run(
+            bundle.command("ours", *words, *options, bundle.name),
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert bundle.call("ours", "list", "-q").stdout == ""
+    assert "no such file or directory" in (bundle.path / "output").read_text()
+
+
+def test_nor_one_more_process(bundle):
+    bundle.create("ours", "sleep 100")
+    bundle.call("ours", "start", bundle.name)
+    file = str(bundle.path / "nosuch/pid")
+    words = ("exec", "--detach", "--pid-file", file, bundle.name, "sleep", "100")
+    assert bundle.call("ours", *words).returncode == 1
+    assert len(json.loads(bundle.call("ours", "ps", "-f", "json", bundle.name).stdout)) == 1
