@@ -5,6 +5,12 @@ import os
 GONE = ("Z", "X")
 
 
+def boot_id() -> str:
+    """What tells this start of the host from others: numbers and times begin anew."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
 def start_time(pid: int) -> int:
     """When a process started, in clock ticks (proc_pid_stat(5), field 22); 0 if it is gone."""
     fields = _fields(pid)

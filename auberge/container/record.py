@@ -8,10 +8,13 @@ configuration it was made from, `start.fifo` is there until `start`.
 import os
 
 from auberge.container.light import NamedTuple, read_json, write_json
+from auberge.container.processes import boot_id
 from auberge.refusal import Refusal
 
 FORMAT = 1
 LONGEST_ID = 1024
+NEVER = -1
+"""When no process has started."""
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
 
@@ -32,6 +35,7 @@ class Record(NamedTuple):
     created: str = ""  # RFC 3339
     pid: int = 0  # 0: no process yet
     start_time: int = 0  # of that process (proc_pid_stat(5), field 22): a number may be reused
+    boot: str = ""  # of the host since which start: in another, it is no process of ours
     is_created: bool = False  # it waits for start, or has been started
     cgroups: tuple[CgroupPlace, ...] = ()
     owner: int = 0
@@ -113,9 +117,12 @@ class Folder:
                 CgroupPlace(**{**place, "controllers": tuple(place["controllers"])})
                 for place in values.pop("cgroups")
             )
-            return Record(**values, cgroups=places)
+            record = Record(**values, cgroups=places)
         except (TypeError, KeyError):
             raise Refusal(f"{self.path}/state.json: damaged; delete it with --force") from None
+        if record.boot and record.boot != boot_id():
+            record = record._replace(start_time=NEVER)
+        return record
 
     def remove(self) -> None:
         """Remove it, whatever is in it."""

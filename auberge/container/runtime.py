@@ -90,7 +90,9 @@ class Container:
             child.until(READY)
             mark("namespaces")
             pid = child.pid
-            record = record._replace(pid=pid, start_time=processes.start_time(pid))
+            record = record._replace(
+                pid=pid, start_time=processes.start_time(pid), boot=processes.boot_id()
+            )
             hooks = config.hooks
             if hooks != Hooks():  # one may ask for the state; else cgroups are enough to find it
                 self.folder.save(record)
@@ -234,7 +236,7 @@ class Container:
     def kill(self, number: int, everyone: bool = False) -> None:
         """Send a signal to its first process, or to all; raises Refusal if it has ended."""
         record = self.record()
-        if everyone:
+        if everyone and record.cgroups:
             self.cgroup(record).kill(number)
             return
         if self.status(record) == "stopped" or not processes.send(

@@ -85,8 +85,7 @@ class Record(NamedTuple):
 
 def boot_id() -> str:
     """What tells this start of the host from others."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
+    return processes.boot_id()
 
 
 def process(pid: int) -> Process:
