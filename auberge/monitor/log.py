@@ -59,6 +59,7 @@ class Log:
             self._write("".join([f'{{"log": {text}{ending}' for text in texts]).encode("ascii"))
         except OSError:
             self.lost += len(data)
+            self.close()  # who opens it again ends the line that was cut off
 
     def _write(self, data: bytes) -> None:
         if self._fd >= 0 and self._size >= self._room:

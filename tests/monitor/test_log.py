@@ -65,6 +65,23 @@ def test_it_goes_on_after_a_kill_in_the_middle_of_a_line(tmp_path):
     assert text(tmp_path) == b"before\nafter\n"
 
 
+def test_a_disk_that_is_full_in_the_middle_of_a_line_costs_no_other(tmp_path, monkeypatch):
+    log, real = Log(str(tmp_path)), os.write
+    log.add(1, b"one\n")
+
+    def full(fd, data):
+        if len(data) < 20:
+            raise OSError(28, "no space left on device")
+        return real(fd, data[: len(data) - 10])
+
+    with monkeypatch.context() as patched:
+        patched.setattr("auberge.monitor.log.os.write", full)
+        log.add(1, b"lost\n")
+    log.add(1, b"two\n")
+    log.close()
+    assert text(tmp_path) == b"one\ntwo\n" and log.lost == 5
+
+
 def test_what_is_no_entry_is_passed_over(tmp_path):
     good = '{"log": "good\\n", "stream": "stdout", "time": "t"}\n'
     bad = ["\n", "[]\n", "[" * 100_000 + "\n", '{"log": 1, "stream": "stdout", "time": "t"}\n']
