@@ -106,10 +106,12 @@ class Door:
             for fd in streams:
                 os.close(fd)
         said = json.dumps({"answer": {"pid": running.pid}}).encode() + b"\n"
-        if running.terminal is None:
-            client.sendall(said)
-        else:
-            socket.send_fds(client, [said], [running.terminal])
+        with suppress(OSError):  # who is gone lets it go on; it is waited for all the same
+            if running.terminal is None:
+                client.sendall(said)
+            else:
+                socket.send_fds(client, [said], [running.terminal])
+        if running.terminal is not None:
             os.close(running.terminal)
         threading.Thread(target=_orders, args=(running, client.dup()), daemon=True).start()
         status = running.wait()

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from auberge.monitor import guests
-from auberge.monitor.door import Entrance
+from auberge.monitor.door import Door, Entrance
 from auberge.monitor.guest import NotStarted, make
 from auberge.monitor.guests import RUNNING, Record, process
 from auberge.monitor.options import Options, check
@@ -117,6 +117,37 @@ def test_a_client_that_is_gone_lets_its_command_go_on(behind):
     os.close(null)
     command._client.close()
     assert any(task.command == "sleep 1000" for task in guest.processes())
+
+
+def test_one_that_goes_while_its_command_starts_keeps_nothing():
+    ours, theirs = socket.socketpair()
+    terminal, other = os.pipe()
+    waited = threading.Event()
+
+    class Started:
+        pid = 7
+
+        def wait(self, timeout=None):
+            waited.set()
+            return 0
+
+    class Behind:
+        def execute(self, *_):
+            ours.close()
+            started = Started()
+            started.terminal = terminal
+            return started
+
+    question = {"verb": "execute", "command": ["true"], "terminal": True}
+    assert Door(Behind()).answer(question, theirs)
+    ours.recv(100)
+    null = os.open(os.devnull, os.O_RDWR)
+    socket.send_fds(ours, [b"!"], [null] * 3)
+    os.close(null)
+    assert waited.wait(20), "whoever has a place in the machine has to be waited for"
+    with pytest.raises(OSError):
+        os.fstat(terminal)
+    os.close(other)
 
 
 def asked(path, *data):
