@@ -350,7 +350,7 @@ class Keeper:
     def _attach(self, client: _Client, question: dict[str, object], rest: bytes) -> None:
         wants, can = question.get("input") is True, self._streams.input >= 0
         size = [question.get("rows", 0), question.get("columns", 0)]
-        if not all(isinstance(n, int) and 0 <= n < 1 << 16 for n in size):
+        if not all(type(n) is int and 0 <= n < 1 << 16 for n in size):
             self._refuse(client, "attach: not a size; give rows and columns below 65536")
             return
         client.verb = "attach"

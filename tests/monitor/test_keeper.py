@@ -186,6 +186,8 @@ def test_what_it_wrote_before_its_end_comes_before_its_end(house):
          "attach: not a size; give rows and columns below 65536"),
         (b'{"verb": "attach", "rows": "x"}\n',
          "attach: not a size; give rows and columns below 65536"),
+        (b'{"verb": "attach", "rows": true, "columns": true}\n',
+         "attach: not a size; give rows and columns below 65536"),
     ],
 )  # fmt: skip
 def test_what_is_no_question(house, said, why):
