@@ -8,7 +8,7 @@ from time import monotonic
 
 from auberge.container.light import Iterator, NamedTuple
 from auberge.monitor.frames import FROM_GUEST, LONGEST, RESIZE, SIZE, BadFrame, Frames, frame
-from auberge.monitor.guests import EXITED, Folder, Record
+from auberge.monitor.guests import EXITED, Folder, Process, Record
 from auberge.refusal import Refusal
 
 LONGEST_ANSWER = 1 << 16
@@ -38,7 +38,7 @@ def wait(folder: Folder, record: Record, timeout: float | None = None) -> End | 
         if answer is not None and isinstance(status := answer.get("exit_code"), int):
             return End(status)
     for process in (record.process, record.supervisor):
-        if process.lives and not _gone(process.pid, deadline):
+        if process.lives and not _gone(process, deadline):
             return None
     try:
         return End(folder.load().exit_code)
@@ -46,12 +46,14 @@ def wait(folder: Folder, record: Record, timeout: float | None = None) -> End | 
         return End(None)
 
 
-def _gone(pid: int, deadline: float | None) -> bool:
+def _gone(process: Process, deadline: float | None) -> bool:
     try:
-        fd = os.pidfd_open(pid)
+        fd = os.pidfd_open(process.pid)
     except ProcessLookupError:
         return True
     try:
+        if not process.lives:  # what we hold has got its number since
+            return True
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         rest = None if deadline is None else max(0.0, deadline - monotonic()) * 1000
