@@ -34,6 +34,8 @@ class Node:
             return {}
         if not isinstance(self.value, dict):
             raise self.refusal("is not an object")
+        if any(not is_text(name) for name in self.value):
+            raise self.refusal("has a name that is no text")
         return {
             name: Node(value, self.file, self._below(name)) for name, value in self.value.items()
         }
@@ -55,7 +57,7 @@ class Node:
             return default
         if not isinstance(self.value, str):
             raise self.refusal("is not a string")
-        if "\0" in self.value or any("\ud800" <= letter <= "\udfff" for letter in self.value):
+        if not is_text(self.value):
             raise self.refusal("is no text")
         return self.value
 
@@ -85,6 +87,11 @@ class Node:
     def _below(self, name: str) -> str:
         plain = name if name.isascii() and name.isprintable() and len(name) < 60 else "..."
         return f"{self._path}.{plain}" if self._path else plain
+
+
+def is_text(value: str) -> bool:
+    """Whether system calls and encoders take it: no NUL, and no half of a surrogate pair."""
+    return "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 NOTHING = Node(None, "")

@@ -15,7 +15,7 @@ from auberge.image.oci.config import ImageConfig, read_config
 from auberge.image.oci.content import Record
 from auberge.image.oci.digest import Descriptor, blob_path, copy_verified, digest_of
 from auberge.image.oci.document import NOTHING, parse, write
-from auberge.image.oci.limits import LAYERS, LIMITS, OTHER, Limits
+from auberge.image.oci.limits import IMAGES, LAYERS, LIMITS, OTHER, Limits
 from auberge.image.oci.manifest import (
     CONFIG,
     LAYER,
@@ -96,7 +96,10 @@ def candidates(source: Source) -> Iterator[Candidate]:
         raise Refusal(
             f"{source.name}: neither an OCI layout nor what `docker save` writes; {OTHER}"
         )
-    yield from found
+    for count, candidate in enumerate(found):
+        if count == IMAGES:
+            raise Refusal(f"{source.name}: more than {IMAGES} images; {OTHER}")
+        yield candidate
 
 
 def _in_layout(source: Source) -> Iterator[Candidate]:

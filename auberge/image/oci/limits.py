@@ -27,5 +27,8 @@ LARGEST_JSON = 4 << 20
 LAYERS = 500
 """Overlayfs takes that many (OVL_MAX_STACK of Linux)."""
 
+IMAGES = 256
+"""In one archive, which keeps what is known of all in memory; and indexes in one another."""
+
 OTHER = "use another archive"
 """What to do about an archive that cannot be trusted."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from auberge.image.oci.digest import Descriptor, blob_path, digest_of, read_descriptor
 from auberge.image.oci.document import Json, Node, parse
-from auberge.image.oci.limits import LAYERS, OTHER
+from auberge.image.oci.limits import IMAGES, LAYERS, OTHER
 from auberge.image.oci.source import Source, read_document
 from auberge.refusal import Refusal
 
@@ -74,10 +74,12 @@ def manifests(source: Source) -> Iterator[Found]:
     if not version.text().startswith("1."):
         raise version.refusal("is not a version that is known")
     index = parse(read_document(source, "index.json"), f"{source.name}: index.json")
-    yield from _in_index(source, index, "", NESTED)
+    yield from _in_index(source, index, "", NESTED, [IMAGES])
 
 
-def _in_index(source: Source, index: Node, above: str, depth: int) -> Iterator[Found]:
+def _in_index(
+    source: Source, index: Node, above: str, depth: int, left: list[int]
+) -> Iterator[Found]:
     for element in index.get("manifests").array():
         wanted = read_descriptor(element)
         ref = wanted.annotations.get(FULL_NAME) or wanted.annotations.get(REF_NAME) or above
@@ -89,9 +91,12 @@ def _in_index(source: Source, index: Node, above: str, depth: int) -> Iterator[F
         if wanted.media_type in INDEXES:
             if not depth:
                 raise element.refusal("is an index in too many others")
+            if not left[0]:
+                raise element.refusal(f"is one of more than {IMAGES} indexes")
+            left[0] -= 1
             data = read_verified(source, wanted)
             nested = parse(data, f"{source.name}: {blob_path(wanted.digest)}")
-            yield from _in_index(source, nested, ref, depth - 1)
+            yield from _in_index(source, nested, ref, depth - 1, left)
         elif wanted.media_type in MANIFESTS:
             yield Found(ref, wanted, read_verified(source, wanted))
 

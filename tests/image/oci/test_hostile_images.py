@@ -153,6 +153,24 @@ def test_indexes_in_indexes_end(cache, tmp_path):
     assert "is an index in too many others" in refusal(made.write(tmp_path))
 
 
+def test_no_more_images_than_can_be_kept_in_mind(cache, tmp_path):
+    made = layout()
+    made.manifests *= 257
+    why = f"more than 256 images{OTHER}"
+    assert refusal(made.write(tmp_path / "a")) == f"{tmp_path}/a: {why}"
+    path = docker_archive(tmp_path / "b.tar", [BASE], tags=[f"box:{n}" for n in range(257)])
+    assert refusal(path) == f"{path}: {why}"
+
+
+def test_no_more_indexes_than_can_be_read(cache, tmp_path):
+    made = layout()
+    kind = "application/vnd.oci.image.index.v1+json"
+    empty = made.blob(b"{}")
+    inner = made.blob(json.dumps({"manifests": [{"mediaType": kind, **empty}] * 256}).encode())
+    made.manifests = [{"mediaType": kind, **inner}]
+    assert "is one of more than 256 indexes" in refusal(made.write(tmp_path))
+
+
 CONFIGS = {
     "system": ({"os": "windows"}, 'os: "windows" is not linux'),
     "architecture": ({"architecture": "../x"}, 'architecture: "../x" is not the name of an'
@@ -173,6 +191,10 @@ CONFIGS = {
     "directory": ({"config": {"WorkingDir": "x"}},
                   'config.WorkingDir: "x" is not an absolute path'),
     "labels": ({"config": {"Labels": {"a": 1}}}, "config.Labels.a: 1 is not a string"),
+    "label NUL": ({"config": {"Labels": {"a\0": "b"}}},
+                  'config.Labels: {"a\\u0000": "b"} has a name that is no text'),
+    "volume surrogate": ({"config": {"Volumes": {"/\ud800": {}}}},
+                         'config.Volumes: {"/\\ud800": {}} has a name that is no text'),
 }  # fmt: skip
 
 
