@@ -15,6 +15,9 @@ class Limits(NamedTuple):
     floor: int = 256 << 20
     header: int = 1 << 20
     """Bytes of an extended header: the longest path has 4096."""
+    told: int = 256 << 20
+    """Bytes of names and attributes that extended headers give to members: some are kept in memory
+    to the end."""
     depth: int = 256
     """Directories in each other."""
 

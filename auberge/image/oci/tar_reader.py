@@ -39,6 +39,7 @@ class TarReader:
         """What of the member's data has not been read, padding included."""
         self._padding = 0
         self._extents: Extents = ()
+        self._told = 0
         self.offset = 0
         """Where in the stream its next byte is."""
 
@@ -140,14 +141,19 @@ class TarReader:
         self._skip()
         match kind:
             case "x":
-                return pax.read(data, found)
+                found = pax.read(data, found)
             case "L":
-                return found._replace(name=pax.text(until_nul(data)))
+                found = found._replace(name=pax.text(until_nul(data)))
             case "K":
-                return found._replace(link=pax.text(until_nul(data)))
+                found = found._replace(link=pax.text(until_nul(data)))
             case _:
                 # global headers are comments to everybody who reads layers
                 return found
+        self._told += len(found.name or "") + len(found.link or "")
+        self._told += sum(map(len, found.xattrs.values()))
+        if self._told > self._limits.told:
+            raise ValueError(f"names and attributes have more than {self._limits.told} bytes")
+        return found
 
     def _old_sparse(self, block: bytes) -> Extents:
         """The map of GNU's old format: in the header, and in blocks that follow it."""

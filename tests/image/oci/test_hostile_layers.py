@@ -123,6 +123,24 @@ def test_too_many_members(tmp_path):
     assert str(refused.value) == f"layer: more than 3 members{OTHER}"
 
 
+@pytest.mark.parametrize("at_once", [True, False], ids=["of one member", "of several"])
+def test_more_attributes_than_memory_is_to_keep(tmp_path, at_once):
+    record = "29 SCHILY.xattr.user.x%d=1234\n"
+    headers = [tarfile.TarInfo("pax") for _ in range(4)]
+    pieces = []
+    for number, header in enumerate(headers):
+        data = (record % number).encode()
+        data = data.replace(b"29", b"%d" % len(data), 1)
+        header.type, header.size = tarfile.XHDTYPE, len(data)
+        pieces.append(header.tobuf() + data.ljust(512, b"\0"))
+        if not at_once:
+            pieces.append(folder(f"d{number}")[0].tobuf())
+    with pytest.raises(Refusal) as refused:
+        unpack(io.BytesIO(b"".join(pieces)), str(tmp_path), "layer", limits=Limits(told=14))
+    why = "names and attributes have more than 14 bytes"
+    assert str(refused.value).endswith(f": {why}{OTHER}")
+
+
 def pax(records, kind=b"x"):
     """An extended header of records that tarfile would not write."""
     data = b""
