@@ -11,19 +11,23 @@ def own_folder() -> str:
     base = os.environ.get("XDG_RUNTIME_DIR")
     path = os.path.join(base, "auberge") if base else f"/tmp/auberge-{os.geteuid()}"
     try:
-        try:
-            os.mkdir(path, 0o700)
-        except FileExistsError:
-            pass
-        status = os.lstat(path)
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
     except OSError as error:
         raise Refusal(
             f"{path}: {(error.strerror or 'unusable').lower()};"
             " set XDG_RUNTIME_DIR to a folder of yours"
         ) from None
+    check_ours(path)
+    return path
+
+
+def check_ours(path: str) -> None:
+    """Raise Refusal unless that is a folder, ours, and nobody else can use it."""
+    status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise Refusal(
             f"{path}: not a folder of yours alone, and who can write there could pose as a guest;"
             " remove it, or chmod 700"
         )
-    return path

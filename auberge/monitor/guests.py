@@ -13,10 +13,10 @@ process is itself if it has that number, began at that tick, and the host has no
 """
 
 import os
-import stat
 
 from auberge.container import processes
 from auberge.container.light import Iterator, NamedTuple, read_json, write_json
+from auberge.container.own_folder import check_ours
 from auberge.refusal import Refusal
 
 FORMAT = 1
@@ -124,15 +124,10 @@ def root() -> str:
     path = os.path.join(cache_directory(), "guests")
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
-        status = os.lstat(path)
+        check_ours(path)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise Refusal(f"{path}: {why}; set AUBERGE_CACHE_DIR to a folder of yours") from None
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
-        raise Refusal(
-            f"{path}: not a folder of yours alone, and who can write there could pose as a guest;"
-            " remove it, or chmod 700"
-        )
     return path
 
 

@@ -15,6 +15,7 @@ import threading
 from contextlib import suppress
 
 from auberge.container import processes
+from auberge.container.own_folder import check_ours
 from auberge.image.store import cache_directory
 from auberge.refusal import Refusal
 
@@ -41,6 +42,7 @@ def _own() -> str:
         if (pid, place) not in _ours:
             with suppress(OSError):  # `folder` says what is wrong
                 os.makedirs(place, mode=0o700, exist_ok=True)
+                check_ours(place)  # what is there says whom to kill
                 sweep(place)
             own = os.path.join(place, f"{pid}-{processes.start_time(pid)}")
             _ours[pid, place] = own
