@@ -192,6 +192,7 @@ class Streams:
         self._is_told = False
         self._stopping = False
         self._adding = threading.Lock()
+        self._telling = threading.Lock()  # the event is not given back while somebody writes to it
         self._is_closed = False
         self._watch: Callable[[], None] = lambda: None
 
@@ -210,9 +211,10 @@ class Streams:
         flow.over(False)
 
     def _wake(self) -> None:
-        if not self._is_told and not self._is_closed:
-            self._is_told = True
-            os.eventfd_write(self._event, 1)
+        with self._telling:
+            if not self._is_told and not self._is_closed:
+                self._is_told = True
+                os.eventfd_write(self._event, 1)
 
     def serve(self, lock: AbstractContextManager[object]) -> None:
         """As `Service`."""
@@ -275,4 +277,5 @@ class Streams:
             if not flow.dropped:
                 flow.over(False)
         self._flows, self._new = [], []
-        os.close(self._event)
+        with self._telling:
+            os.close(self._event)

@@ -165,3 +165,23 @@ def test_descriptors_are_given_back():
     bench.jobs.end()
     bench.streams.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_nothing_is_written_to_a_descriptor_that_was_given_back(monkeypatch):
+    streams = Streams()
+    real, there = os.eventfd_write, []
+
+    def late(descriptor, value):
+        closing = threading.Thread(target=streams.close)
+        closing.start()
+        closing.join(0.2)  # it waits for us
+        with contextlib.suppress(OSError):
+            there.append(os.fstat(descriptor))
+            real(descriptor, value)
+        closings.append(closing)
+
+    closings = []
+    monkeypatch.setattr("auberge.monitor.machine_streams.os.eventfd_write", late)
+    streams._wake()
+    closings[0].join()
+    assert len(there) == 1
