@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from auberge.cli.oci import Words
-from auberge.container.light import TYPE_CHECKING
+from auberge.container.light import TYPE_CHECKING, Callable
 from auberge.container.runtime import Container, Start, prepare
 from auberge.container.stopwatch import mark
 from auberge.refusal import Refusal
@@ -128,7 +128,7 @@ class Console:
 
     def follow(self, pid: int) -> int:
         """Wait for our child's end, pass signals on, and show its terminal; gives its status."""
-        forward_signals(pid)
+        stop = forward_signals(pid)
         if self._ours is not None:
             import socket
 
@@ -137,6 +137,8 @@ class Console:
             _, received, _, _ = socket.recv_fds(self._ours, 4096, 1)
             if received:
                 relay(received[0])
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        stop()  # before its number may be another's
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
         return code if code >= 0 else 128 - code
@@ -146,8 +148,9 @@ class Console:
 OWN = {4, 7, 8, 9, 11, 13, 17, 18, 19, 20, 21, 22, 23, 28, 32, 33}
 
 
-def forward_signals(pid: int) -> None:
-    """What we are asked to do, the container's process is asked to do."""
+def forward_signals(pid: int) -> Callable[[], None]:
+    """What we are asked to do, the container's process is asked to do; until the answer is called:
+    then nobody is."""
     # `signal` would take milliseconds to make enumerations
     import _signal  # type: ignore[import-not-found]
 
@@ -157,15 +160,19 @@ def forward_signals(pid: int) -> None:
         except ProcessLookupError:
             pass
 
-    for number in range(1, 65):
-        if number not in OWN:
-            _signal.signal(number, forward)
+    def each(handler: object) -> None:
+        for number in range(1, 65):
+            if number not in OWN:
+                _signal.signal(number, handler)
+
+    each(forward)
+    return lambda: each(_signal.SIG_IGN)
 
 
 def listening() -> int:
     """How many descriptors systemd has handed us (sd_listen_fds(3))."""
     text = os.environ.get("LISTEN_FDS", "")
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 0
 
 
 def write_pid(path: str, pid: int) -> None:

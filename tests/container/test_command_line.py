@@ -1,6 +1,8 @@
 """The command line of `auberge-oci`: options as runc takes them; errors in a line and a log."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -128,3 +130,27 @@ def test_durations():
     for text in ("", "s", "0s", "-1s", "1h", "\u00b2s", "9" * 400 + "s", "1.2.3"):
         with pytest.raises(Refusal):
             seconds(text)
+
+
+FOLLOW = """
+import os, signal
+from auberge.cli.oci_life import Console
+child = os.fork()
+if not child:
+    signal.alarm(10)
+    signal.pause()
+real = os.waitpid
+def wait(pid, flags):
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    return real(pid, flags)
+os.waitpid = wait
+signal.setitimer(signal.ITIMER_REAL, 0.1)  # passed on
+assert Console(False, "", False).follow(child) == 128 + signal.SIGALRM
+os.kill(os.getpid(), signal.SIGTERM)
+print("lives")
+"""
+
+
+def test_signals_are_passed_on_until_the_number_may_be_anothers():
+    done = subprocess.run([sys.executable, "-c", FOLLOW], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("lives\n", "")
