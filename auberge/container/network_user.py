@@ -219,6 +219,8 @@ def _end(process: Running) -> None:
             ended.poll(PATIENCE * 1000)
     except ProcessLookupError:
         pass
+    except PermissionError:  # another user's, who has only given it such arguments
+        return
     finally:
         os.close(watch)
     try:

@@ -48,3 +48,21 @@ def test_nothing_is_written_there(planted, tmp_path):
     )
     assert (tmp_path / "precious").read_text() == "precious"
     assert planted.poll() is None
+
+
+def test_a_process_of_another_user_that_looks_like_one_of_ours(tmp_path, monkeypatch):
+    """Only root may end it; nobody else is to be kept from removing a container by it."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    (tmp_path / "auberge/network").mkdir(parents=True)
+    (tmp_path / "auberge").chmod(0o700)
+    words = ["pasta", "-c", "input()", f"{tmp_path}/auberge/network/.box.pid"]
+    looks = subprocess.Popen(words, executable=sys.executable, stdin=subprocess.PIPE)
+
+    def refused(*_):
+        raise PermissionError(1, "operation not permitted")
+
+    monkeypatch.setattr("auberge.container.network_user.signal.pidfd_send_signal", refused)
+    disconnect_by_name("user", "box")
+    assert looks.poll() is None
+    looks.kill()
+    looks.communicate()
