@@ -8,6 +8,8 @@ class Limits(NamedTuple):
 
     entries: int = 2_000_000
     """Members of an archive, headers of any kind included."""
+    files: int = 100_000
+    """Of them, of an archive of images: blobs and their folders, whose places are kept in mind."""
     size: int = 64 << 30
     """Bytes that come out of it; holes count."""
     ratio: int = 300

@@ -93,7 +93,8 @@ class Archive:
         self._places: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
         file.seek(0)
-        reader = TarReader(file, name, limits)
+        entries = min(limits.entries, limits.files)
+        reader = TarReader(file, name, limits._replace(entries=entries))
         for entry in reader:
             path = "/".join(parts_of(entry.name, name, limits))
             if path in self._places or path in self._links:
@@ -144,7 +145,11 @@ def open_source(path: str, temporary: str, limits: Limits = LIMITS) -> Source:
             file.close()
             raise
         file.close()
-        return Archive(copy, name, limits)
+        try:
+            return Archive(copy, name, limits)
+        except BaseException:
+            copy.close()
+            raise
     except OSError as error:
         what = (error.strerror or str(error)).lower()
         raise Refusal(f"{name}: {what}; name an image's archive or folder") from error

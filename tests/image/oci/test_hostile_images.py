@@ -9,6 +9,7 @@ import pytest
 from auberge.image.oci import content, removal
 from auberge.image.oci.importer import import_image
 from auberge.image.oci.limits import Limits
+from auberge.image.oci.source import open_source
 from auberge.refusal import Refusal
 from tests.image.oci.archives import (
     Layout,
@@ -160,6 +161,22 @@ def test_no_more_images_than_can_be_kept_in_mind(cache, tmp_path):
     assert refusal(made.write(tmp_path / "a")) == f"{tmp_path}/a: {why}"
     path = docker_archive(tmp_path / "b.tar", [BASE], tags=[f"box:{n}" for n in range(257)])
     assert refusal(path) == f"{path}: {why}"
+
+
+def test_no_more_files_than_can_be_kept_in_mind(cache, tmp_path):
+    made = layout()
+    path = made.tar(tmp_path / "a.tar")
+    assert refusal(path, limits=Limits(files=3)) == f"{path}: more than 3 members{OTHER}"
+
+
+def test_an_archive_that_is_refused_is_not_kept_open(cache, tmp_path):
+    data = gzip.compress(tar_of([member("a"), member("a")]))
+    (tmp_path / "a.tar.gz").write_bytes(data)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(Refusal) as refused:
+        open_source(str(tmp_path / "a.tar.gz"), str(tmp_path / "copy"))
+    assert "'a' is in the archive twice" in str(refused.value)
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_no_more_indexes_than_can_be_read(cache, tmp_path):
