@@ -44,6 +44,7 @@ LINGERING = 0.2
 """Seconds that the end of a program waits for streams that something it left holds open."""
 
 _ENOENT, _ENOTDIR = 2, 20
+SIGKILL = 9
 
 
 class Outcome(NamedTuple):
@@ -194,8 +195,12 @@ class Jobs:
             if flow.writes or job.flags & TERMINAL:
                 self._streams.add(flow)
         self.send(request(RUN, job.number, body=body))
-        with self._changed:
-            self._await(lambda: job.outcome is not None, deadline, _name(program))
+        try:
+            with self._changed:
+                self._await(lambda: job.outcome is not None, deadline, _name(program))
+        except Refusal:
+            self._abandon(job)
+            raise
         # not before: the agent waits until the guest has seen that all its ports are open
         if hear is not None:
             with self._lock:
@@ -210,6 +215,19 @@ class Jobs:
             job.wait(1.0)
             raise _not_started(program, outcome)
         return job
+
+    def _abandon(self, job: Job) -> None:
+        """Nobody waits for it any more: it is to end, its descriptors are given back, and its
+        number and ports once the guest says that it has ended."""
+        for flow in job.flows:
+            flow.dropped = True
+            if not (flow.writes or job.flags & TERMINAL):
+                flow.close()  # the streams have not got it
+        self._streams.look()
+        self.send(request(SIGNAL, job.number, SIGKILL))
+        with self._changed:
+            job.open = 0
+            self._forget(job)
 
     def _new(self, flags: int, deadline: float) -> Job:
         """A job with ports that the guest is ready to open."""
@@ -232,7 +250,12 @@ class Jobs:
                 port.add()
         with self._changed:
             ready = lambda: self.is_ready and all(port.ready for port in ports)  # noqa: E731
-            self._await(ready, deadline, "machine")
+            try:
+                self._await(ready, deadline, "machine")
+            except Refusal:  # the guest has heard nothing of it
+                del self._jobs[number]
+                self._free = sorted({*self._free, *(port.number for port in ports)})
+                raise
         return job
 
     def _room(self, flags: int, wanted: int) -> tuple[int, list[Port]] | None:
@@ -304,7 +327,8 @@ class Jobs:
 
     def _leave(self) -> None:
         for job in list(self._leaving):
-            if job.open <= 0 and not any(port.guest_open for port in job.ports):
+            there = any(port.guest_open for port in job.ports)
+            if job.status is not None and job.open <= 0 and not there:
                 self._leaving.remove(job)
                 del self._jobs[job.number]
                 self._free = sorted({*self._free, *(port.number for port in job.ports)})

@@ -210,6 +210,10 @@ class Streams:
         flow.close()
         flow.over(False)
 
+    def look(self) -> None:
+        """Have flows that were dropped given back."""
+        self._wake()
+
     def _wake(self) -> None:
         with self._telling:
             if not self._is_told and not self._is_closed:

@@ -159,6 +159,37 @@ def test_sizes_of_windows():
     assert window(-1, 1 << 20) == 0xFFFF0000
 
 
+def turns(bench):
+    """What the thread of the streams does when it is told something."""
+    bench.streams._wake()
+    bench.streams._turn(contextlib.nullcontext())
+    bench.streams._turn(contextlib.nullcontext()) if bench.streams._is_told else None
+
+
+def test_a_guest_that_does_not_answer_keeps_nothing(bench):
+    null = os.open(os.devnull, os.O_RDWR)
+    before = len(os.listdir("/proc/self/fd"))
+    bench.report(READY, 0, 1)
+    free = list(bench.jobs._free)
+    for hear in (None, lambda data: True):
+        with pytest.raises(Refusal) as refused:
+            bench.jobs.run(TRUE, (null,) * 3, hear, 0.05)
+        assert str(refused.value) == ("true: the guest does not answer; try again, or remove it")
+        turns(bench)
+        assert len(os.listdir("/proc/self/fd")) == before
+    assert sorted(bench.jobs._jobs) == [30, 31], "the guest may start them yet"
+    for number in (30, 31):
+        bench.report(STARTED, number, 90)
+        bench.report(EXITED, number, 9)
+    bench.jobs._leave()
+    assert bench.jobs._jobs == {} and bench.jobs._free == free
+    bench.report(READY, 0, 0)
+    with pytest.raises(Refusal):
+        bench.jobs.run(TRUE, (null,) * 3, None, 0.05)
+    assert bench.jobs._jobs == {} and bench.jobs._free == free
+    os.close(null)
+
+
 def test_descriptors_are_given_back():
     before = len(os.listdir("/proc/self/fd"))
     bench = Bench()
