@@ -306,6 +306,14 @@ class Cgroup:
             time.sleep(pause)
             pause = min(pause * 2, 0.1)
 
+    def leave(self, seconds: float) -> None:
+        """Remove it as soon as nothing is in it; whoever still is after so long stays there."""
+        deadline = time.monotonic() + seconds
+        pause = 0.0005
+        while not self.remove() and time.monotonic() < deadline:
+            time.sleep(pause)
+            pause = min(pause * 2, 0.1)
+
     def remove(self) -> bool:
         """Remove it if nothing is in it; whether it is gone. Raises Refusal."""
         return not self._remove_all()

@@ -25,6 +25,7 @@ from auberge.container.talk import CREATED, READY, SIGKILL, Descriptors
 from auberge.refusal import Refusal
 
 PATIENCE = 10.0  # seconds for a killed process to be gone
+LINGERING = 1.0  # seconds in which a cgroup has processes that have ended
 
 
 class Container:
@@ -262,12 +263,18 @@ class Container:
             raise Refusal(f"container {self.id}: it is {status}; kill it first, or use --force")
         if status != "stopped":
             processes.send(record.pid, record.start_time, SIGKILL)
-        return self.clear(record, config)
+        # with the first process of a pid namespace, all others in it have ended
+        spaces = config.linux.namespaces
+        alone = any(space.type == "pid" and not space.path for space in spaces)
+        return self.clear(record, config, bool(record.pid) and status == "stopped" and alone)
 
-    def clear(self, record: Record, config: Config) -> list[str]:
-        """Kill what still runs, run the last hooks, and remove cgroups and folder."""
+    def clear(self, record: Record, config: Config, has_ended: bool = False) -> list[str]:
+        """Kill what still runs, run the last hooks, and remove cgroups and folder. Of a container
+        that has ended as a whole, who is in its cgroup is of another one."""
         cgroup = self.cgroup(record)
-        if cgroup.nodes and not (record.pid and cgroup.remove()):
+        if has_ended:
+            cgroup.leave(LINGERING)
+        elif cgroup.nodes and not (record.pid and cgroup.remove()):
             cgroup.kill()
             if record.pid:
                 processes.wait_gone(record.pid, record.start_time, PATIENCE)

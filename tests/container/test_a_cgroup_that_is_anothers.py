@@ -49,3 +49,22 @@ def test_what_is_not_there_yet_or_has_nobody_in_it_is_taken(bundle):
     made = Cgroup(read_layout().place(bundle.linux["cgroupsPath"], "")).create()
     assert bundle.said("ours", "echo hello") == "hello\n"
     assert not any(os.path.exists(node.path) for node in made.nodes)
+
+
+def test_who_took_the_cgroup_of_one_that_has_ended_outlives_its_deletion(bundle, tmp_path):
+    bundle.linux["cgroupsPath"] = path = f"/auberge-taken-{os.getpid()}"
+    bundle.create("ours", "true")
+    assert bundle.call("ours", "start", bundle.name).returncode == 0
+    while bundle.status("ours") != "stopped":
+        time.sleep(0.01)
+    (tmp_path / "second").mkdir()
+    second = Bundle(tmp_path / "second")
+    second.linux["cgroupsPath"] = path
+    second.create("ours", "sleep 100")
+    try:
+        assert bundle.call("ours", "delete", bundle.name).returncode == 0
+        assert second.status("ours") == "created"
+    finally:
+        second.remove("ours")
+    nodes = read_layout().place(path, "")
+    assert not any(os.path.exists(node.path) for node in nodes)
