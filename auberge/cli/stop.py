@@ -12,6 +12,8 @@ from auberge.refusal import Refusal
 
 PATIENCE = 10.0
 """Seconds for a guest whose processes are all killed."""
+LONGEST = 1e6
+"""Seconds that poll(2) can wait for; who says more will not see them."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +40,7 @@ def stop(found: tuple[Seen, Record, Folder], seconds: float) -> None:
         guest.signal(stop_number(record.stop_signal))
         if seen.status == roster.PAUSED:
             guest.resume()
-        if client.wait(folder, record, max(0.0, seconds)) is not None:
+        if client.wait(folder, record, min(max(0.0, seconds), LONGEST)) is not None:
             return
         guest.signal(signal.SIGKILL)
         if guest.paused:

@@ -42,3 +42,11 @@ def test_who_stops_it_and_who_asks_its_supervisor(inn, name, word, status):
     gone(record.supervisor)
     assert inn.seen(f"{name}-two")["exit_code"] == status
     inn.does("rm", f"{name}-one", f"{name}-two")
+
+
+def test_who_waits_for_ever(inn):
+    inn.runs("polite", "trap 'exit 3' TERM; echo up; while :; do sleep 0.02; done")
+    inn.until("polite", "up\n")
+    inn.does("stop", "-t", "inf", "polite")
+    assert inn.seen("polite")["exit_code"] == 3
+    inn.does("rm", "polite")
