@@ -443,7 +443,7 @@ def _identity(
 
 def _paths(process: Process) -> tuple[str, ...]:
     name = process.args[0]
-    if "/" in name:
+    if "/" in name or not name:  # a folder of PATH is no program of that name
         return (name,)
     settings = (s.partition("=") for s in process.env)
     search = next((value for key, _, value in settings if key == "PATH"), SEARCH)

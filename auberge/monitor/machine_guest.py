@@ -506,7 +506,8 @@ def program(
     """A program as the agent is told; a name without a slash is looked for in PATH (execvp(3))."""
     name = command[0]
     folders = variables.get("PATH", "PATH=").partition("=")[2].split(":")
-    paths = [name] if "/" in name else [os.path.join(folder or ".", name) for folder in folders]
+    searched = name and "/" not in name
+    paths = [os.path.join(folder or ".", name) for folder in folders] if searched else [name]
     return Program(
         [os.fsencode(path) for path in paths],
         [os.fsencode(word) for word in command],

@@ -191,6 +191,8 @@ def throttled(made):
          "give a program that is in the image"),
         (("/bin/none",), {}, 127, "box:amd64: /bin/none: no such file or directory; "
          "give a program that is in the image"),
+        (("",), {}, 127, "box:amd64: : no such file or directory; "
+         "give a program that is in the image"),
         (("/etc/passwd",), {}, 126, "box:amd64: /etc/passwd: permission denied; "
          "give a program that is in the image"),
         (("/home",), {}, 126, "box:amd64: /home: permission denied; "
