@@ -89,9 +89,9 @@ class Folder:
         self.write("state.json", write_json(values).encode())
 
     def write(self, name: str, content: bytes) -> None:
-        """Replace a file, as a whole."""
+        """Replace a file, as a whole; it is for this user alone, as there are variables in it."""
         beside = os.path.join(self.path, f".{name}.{os.getpid()}")
-        with open(beside, "wb") as file:
+        with open(beside, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
             file.write(content)
         os.rename(beside, os.path.join(self.path, name))
 

@@ -26,6 +26,14 @@ def changed(bundle, **values):
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
+def test_nobody_else_reads_its_variables(bundle):
+    bundle.process["env"].append("SECRET=x")
+    bundle.create("ours", "sleep 100")
+    folder = bundle.state / bundle.name
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert modes == {"state.json": 0o600, "config.json": 0o600, "start.fifo": 0o600}
+
+
 def test_numbers_and_times_of_another_start_of_the_host(bundle, stranger):
     bundle.create("ours", "sleep 100")
     changed(bundle, pid=stranger.pid, start_time=processes.start_time(stranger.pid))
