@@ -146,7 +146,8 @@ def remove(folder: Folder) -> None:
         if made is not None:
             made.remove()
         _remove_rest(folder)
-        if record is None or not record.supervised:
+        # until its supervisor says that it is that, we who started it are said to be
+        if record is None or not record.supervised or record.supervisor.pid == os.getpid():
             _forget_socket(folder.name, record)
 
 

@@ -170,7 +170,7 @@ def test_filters(inn, web):
 
 def test_logs(inn):
     inn.runs(
-        "wordy", "for i in 1 2 3; do echo out $i; echo err $i >&2; sleep 0.1; done; printf end"
+        "wordy", "for i in 1 2 3; do echo out $i; echo err $i >&2; sleep 0.6; done; printf end"
     )
     followed = inn("logs", "-f", "wordy")
     assert followed.stdout == "out 1\nout 2\nout 3\nend"
@@ -195,7 +195,7 @@ def test_logs(inn):
 
 
 def test_wait_says_how_it_ends(inn):
-    inn.runs("short", "sleep 0.4; exit 42", "--rm")
+    inn.runs("short", "sleep 3; exit 42", "--rm")
     waiting = inn.start("wait", "short")
     out, _ = waiting.communicate(timeout=60)
     assert (waiting.returncode, out) == (0, b"42\n")

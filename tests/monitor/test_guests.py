@@ -9,9 +9,11 @@ import threading
 
 import pytest
 
-from auberge.monitor import guests
+from auberge.monitor import guests, roster
 from auberge.monitor.guests import EXITED, RUNNING, Folder, Process, Record, process
-from auberge.monitor.names import check_name, listen
+from auberge.monitor.names import check_name, listen, socket_path
+from auberge.monitor.options import Options
+from auberge.monitor.supervisor import new_record
 from auberge.refusal import Refusal
 
 
@@ -214,3 +216,13 @@ def test_fresh_names_are_names():
     for image in ("debian:amd64", "docker.io/library/x y:1", "///", "x" * 200):
         name = guests.fresh_name(image)
         assert Folder(name).name == check_name(name)
+
+
+def test_a_socket_goes_with_a_guest_whose_supervisor_was_killed_as_it_began():
+    """It listened, and its record still has who started it for its supervisor: us."""
+    options = Options(guests.fresh_id(), "debian:amd64", name="web", isolation="container")
+    folder = guests.create(new_record(options))
+    listen("web").close()
+    assert os.path.exists(socket_path("web"))
+    roster.remove(folder)
+    assert not os.path.exists(socket_path("web")) and not os.path.exists(folder.path)
