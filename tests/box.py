@@ -16,6 +16,7 @@ from auberge.engine.cache import folder as folder_of_code
 from auberge.image.oci.importer import import_image
 from auberge.image.oci.names import host_architecture
 from tests.busybox import make_root
+from tests.cgroup_folders import cgroup_folders
 from tests.image.oci.archives import Layout, configuration
 
 SETTINGS = {
@@ -102,9 +103,7 @@ def left(cache):
     ids = {name.rpartition("/")[2] for name in found}
     with open("/proc/self/mountinfo") as file:
         found += [line for line in file if str(cache) in line]
-    for folder, _, _ in os.walk("/sys/fs/cgroup"):
-        if os.path.basename(folder) in ids:
-            found.append(folder)
+    found += [folder for folder in cgroup_folders() if os.path.basename(folder) in ids]
     return found
 
 

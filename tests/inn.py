@@ -18,6 +18,7 @@ from auberge.engine import cache
 from auberge.image.oci.names import host_architecture
 from auberge.monitor import guests
 from tests.busybox import make_root
+from tests.cgroup_folders import cgroup_folders
 from tests.image.oci.archives import Layout, configuration
 
 COMMAND = (sys.executable, "-m", "auberge.cli.main")
@@ -109,8 +110,7 @@ class Inn:
         found = [str(path) for path in self.guests.glob("*")] if self.guests.is_dir() else []
         found += [str(path) for path in (self.path / "cache/oci/users").glob("*")]
         found += [str(path) for path in (self.path / "run/auberge").glob("*.control")]
-        for folder, names, _ in os.walk("/sys/fs/cgroup"):
-            found += [os.path.join(folder, name) for name in names if guest in name]
+        found += [folder for folder in cgroup_folders() if guest in os.path.basename(folder)]
         for file in ("/proc/self/mountinfo",):
             found += [line for line in Path(file).read_text().splitlines() if guest in line]
         return found

@@ -12,6 +12,7 @@ from auberge.container.config_file import parse
 from auberge.container.mounts import MountOverlay
 from auberge.container.runtime import Container, Start, prepare_config
 from tests.busybox import make_root
+from tests.cgroup_folders import cgroup_folders
 from tests.container.bundles import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not ROOT, reason="only root may do that")]
@@ -48,9 +49,7 @@ def left(tmp_path):
     """What the host has of them: descriptors, mounts, cgroups, records."""
     with open("/proc/self/mountinfo") as file:
         mounts = [line for line in file if str(tmp_path) in line]
-    cgroups = [
-        folder for folder, _, _ in os.walk("/sys/fs/cgroup") if f"many-{os.getpid()}-" in folder
-    ]
+    cgroups = [folder for folder in cgroup_folders() if f"many-{os.getpid()}-" in folder]
     state = tmp_path / "state"
     return len(os.listdir("/proc/self/fd")), mounts, cgroups, sorted(os.listdir(state))
 
