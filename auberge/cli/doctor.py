@@ -14,6 +14,7 @@ from auberge.cli.main import one_line
 from auberge.cli.patience import patience
 from auberge.engine.choose import NAMES, choose
 from auberge.image.apt import archives
+from auberge.image.oci import mapped
 from auberge.image.sources import debian_sources, host_sources, read_os_release
 from auberge.image.store import cache_directory, images
 from auberge.machine import offers
@@ -166,4 +167,19 @@ def guests() -> Choice:
     return Choice("boot IMAGE", names or None, "built" if names else "`auberge image build tiny`")
 
 
-CHOICES: tuple[Callable[[], Choice], ...] = (engine, network, guests, image)
+def container_users() -> Choice:
+    """The ids that are in containers of `run`."""
+    command = "run -u"
+    try:
+        ids, why = mapped.current(), mapped.alone()
+    except OSError as error:
+        return Choice(command, None, offers.reason(error))
+    if ids is not None:
+        users, groups = ids.last
+        return Choice(command, f"root and {users} more", f"with {groups} more groups, by newuidmap")
+    if why:
+        return Choice(command, "one user", why)
+    return Choice(command, "everybody", "root has all ids")
+
+
+CHOICES: tuple[Callable[[], Choice], ...] = (engine, network, guests, image, container_users)

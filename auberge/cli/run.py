@@ -7,10 +7,11 @@ import sys
 from auberge.cli.following import follow, signals
 from auberge.cli.main import one_line
 from auberge.cli.variables import variables
+from auberge.image.oci import mapped
 from auberge.monitor.foreground import Foreground
 from auberge.monitor.guest import NotStarted, choose
 from auberge.monitor.guests import fresh_id
-from auberge.monitor.options import Options, bytes_of, check, millicpus_of
+from auberge.monitor.options import CONTAINER, Options, bytes_of, check, millicpus_of
 from auberge.refusal import Refusal
 
 
@@ -63,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     options, why = choose(check(options_of(args)))
     if why:
         print(f"auberge: {one_line(why)}", file=sys.stderr)
+    if options.isolation == CONTAINER and (advice := mapped.advice()):
+        print(f"auberge: {one_line(advice)}", file=sys.stderr)
     try:
         if args.detach:
             from auberge.monitor.supervisor import start_detached

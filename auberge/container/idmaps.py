@@ -4,6 +4,7 @@ import os
 
 from auberge.container.config import IdMapping
 from auberge.container.light import Sequence
+from auberge.image.subordinate import write_map
 from auberge.refusal import Refusal
 
 
@@ -20,13 +21,13 @@ def write_maps(pid: int, uids: Sequence[IdMapping], gids: Sequence[IdMapping]) -
     if _is_self(uids, os.geteuid()):
         _write(pid, "uid_map", _lines(uids))
     else:
-        _have_written("newuidmap", "/etc/subuid", pid, uids)
+        write_map("newuidmap", pid, [(m.container_id, m.host_id, m.size) for m in uids])
     if _is_self(gids, os.getegid()):
         # "deny" must be there before an unprivileged user writes gid_map
         _write(pid, "setgroups", "deny")
         _write(pid, "gid_map", _lines(gids))
     else:
-        _have_written("newgidmap", "/etc/subgid", pid, gids)
+        write_map("newgidmap", pid, [(m.container_id, m.host_id, m.size) for m in gids])
 
 
 def _is_self(mappings: Sequence[IdMapping], number: int) -> bool:
@@ -52,20 +53,3 @@ def _write(pid: int, name: str, text: str) -> None:
         raise Refusal(
             f"config.json: $.linux.{kind}: {shown}: {why}; map ids that you may use"
         ) from None
-
-
-def _have_written(program: str, granted: str, pid: int, mappings: Sequence[IdMapping]) -> None:
-    import subprocess
-
-    words = [str(n) for m in mappings for n in (m.container_id, m.host_id, m.size)]
-    try:
-        done = subprocess.run(
-            [program, str(pid), *words], capture_output=True, check=False, stdin=subprocess.DEVNULL
-        )
-    except FileNotFoundError:
-        raise Refusal(
-            f"{program}: not installed; install the package uidmap, or map your own id alone"
-        ) from None
-    if done.returncode:
-        said = " ".join(done.stderr.decode(errors="replace").split())
-        raise Refusal(f"{program}: {said}; see {granted}")

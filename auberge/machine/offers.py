@@ -4,10 +4,10 @@ import ctypes
 import errno
 import fcntl
 import os
-import shutil
 import subprocess
 from typing import NamedTuple
 
+from auberge.image import subordinate
 from auberge.memory.arena import Arena
 
 KVM_GET_API_VERSION = 0xAE00  # linux/kvm.h; 12 since 2007
@@ -71,21 +71,14 @@ def _most() -> str:
 
 def subordinate_ids() -> Fact:
     """Whether a user namespace of this user may have more than one user (newuidmap(1))."""
-    name, uid = user_name(), os.getuid()
-    ranges = []
-    for path in ("/etc/subuid", "/etc/subgid"):
-        count = 0
-        for line in lines(path):
-            fields = line.split(":")
-            if len(fields) == 3 and fields[0] in (name, str(uid)) and fields[2].isdecimal():
-                count += int(fields[2])
-        ranges.append(count)
-    tools = [tool for tool in ("newuidmap", "newgidmap") if where(tool) is None]
-    if tools:
-        return Fact("subordinate ids", False, f"{tools[0]}: not installed (package uidmap)")
-    if not all(ranges):
+    name = user_name()
+    if tool := subordinate.missing_tool():
+        return Fact("subordinate ids", False, f"{tool}: not installed (package uidmap)")
+    ids = subordinate.granted()
+    if ids is None:
         return Fact("subordinate ids", False, f"none for {name} in /etc/subuid and /etc/subgid")
-    return Fact("subordinate ids", True, f"{ranges[0]} users and {ranges[1]} groups for {name}")
+    users, groups = ids.last
+    return Fact("subordinate ids", True, f"{users} users and {groups} groups for {name}")
 
 
 def cgroups() -> Fact:
@@ -190,7 +183,7 @@ def ping_sockets() -> Fact:
 
 def program(name: str, *asked: str) -> Fact:
     """Whether a program is installed, and the first line that it says when it is asked."""
-    path = where(name)
+    path = subordinate.where(name)
     if path is None:
         return Fact(name, False, "not installed")
     try:
@@ -208,11 +201,6 @@ def program(name: str, *asked: str) -> Fact:
         return Fact(name, False, f"{path}: does not answer")
     said = done.stdout.decode(errors="replace").strip().splitlines()
     return Fact(name, done.returncode == 0, f"{path}: {said[0]}" if said else path)
-
-
-def where(program: str) -> str | None:
-    """The path of a program; sbin counts, whoever asks."""
-    return shutil.which(program, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
 
 
 def user_name() -> str:

@@ -16,8 +16,9 @@ from auberge.container.inside import Entry, enter
 from auberge.container.light import NamedTuple
 from auberge.container.runtime import Container
 from auberge.container.steps import EnterFolder, Execute, FindProgram, MakeFolder
+from auberge.image import subordinate
 from auberge.image.oci.identity import identify
-from auberge.monitor.container_config import whom
+from auberge.monitor.container_config import mappings, whom
 from auberge.monitor.container_image import Settled
 from auberge.monitor.guest import NOT_EXECUTABLE, NOT_FOUND, NotStarted
 from auberge.monitor.offspring import Offspring
@@ -113,12 +114,18 @@ def more_process(
     if not user:
         return process
     who = identify(user, image.record.layers, image.record.reference)
-    if os.geteuid() and (who.uid, who.gid) != (first.user.uid, first.user.gid):
+    ids = subordinate.read(image.record.ids)
+    if os.geteuid() and ids is None and (who.uid, who.gid) != (first.user.uid, first.user.gid):
         raise Refusal(
-            f"-u: {user!r}: without root a container has one user; it is {first.user.uid} here"
+            f"-u: {user!r}: this container has one user, who is {first.user.uid} in it; "
+            "see `auberge doctor` about subordinate ids, and make another"
         )
+    if ids is not None:
+        mappings(who, ids)  # which refuses who is not among them
     variables["HOME"] = f"HOME={who.home}"
-    return process._replace(user=whom(who), env=tuple(variables.values()))
+    return process._replace(
+        user=whom(who, os.geteuid() == 0 or ids is not None), env=tuple(variables.values())
+    )
 
 
 def execute(container: Container, process: Process, streams: Sequence[int], image: str) -> Joined:

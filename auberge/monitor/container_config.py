@@ -29,6 +29,7 @@ from auberge.container.light import NamedTuple
 from auberge.container.seccomp_default import default_profile
 from auberge.image.oci.identity import Identity
 from auberge.image.oci.runtime import Defaults
+from auberge.image.subordinate import GROUPS, USERS, Ids
 from auberge.monitor.options import Options, volumes
 from auberge.refusal import Refusal
 
@@ -54,6 +55,8 @@ MOUNTS = (
     Mount("/dev/mqueue", "mqueue", _PLAIN, "mqueue"),
 )
 PTS_OF_ROOT = Mount("/dev/pts", "devpts", (*_PTS, "gid=5"), "devpts")
+TTY = 5
+"""The group of terminals, in every distribution."""
 PTS = Mount("/dev/pts", "devpts", _PTS, "devpts")  # where group 5 is nobody's
 SYS = Mount("/sys", "sysfs", (*_PLAIN, "ro"), "sysfs")
 SYS_OF_HOST = Mount("/sys", "/sys", ("rbind", *_PLAIN, "rro"), "none")
@@ -77,12 +80,15 @@ class Place(NamedTuple):
     root: str
     files: str  # the folder with FILES
     net: str  # none, host, bridge or user
+    ids: Ids | None = None  # those that a container of somebody else than root has, if several
 
 
 def configuration(options: Options, defaults: Defaults, place: Place) -> Config:
     """The configuration; raises Refusal."""
     root = os.geteuid() == 0
-    mounts = [*MOUNTS, PTS_OF_ROOT if root else PTS]
+    several = root or place.ids is not None
+    has_tty_group = root or (place.ids is not None and place.ids.last[1] >= TTY)
+    mounts = [*MOUNTS, PTS_OF_ROOT if has_tty_group else PTS]
     mounts.append(SYS if root or place.net != "host" else SYS_OF_HOST)
     if _shows_cgroups(root, options.sparing):
         mounts.append(CGROUP)
@@ -106,11 +112,8 @@ def configuration(options: Options, defaults: Defaults, place: Place) -> Config:
     )
     user = defaults.user
     if not root:
-        # one id, which is whoever the program is in there
-        linux = linux._replace(
-            uid_mappings=(IdMapping(user.uid, os.geteuid(), 1),),
-            gid_mappings=(IdMapping(user.gid, os.getegid(), 1),),
-        )
+        users, groups = mappings(user, place.ids)
+        linux = linux._replace(uid_mappings=users, gid_mappings=groups)
     return Config(
         "1.1.0",
         root=Root(place.root, options.read_only),
@@ -121,7 +124,7 @@ def configuration(options: Options, defaults: Defaults, place: Place) -> Config:
             terminal=options.terminal,
             env=environment(options, defaults),
             capabilities=_capabilities(options.cap_add, options.cap_drop, root),
-            user=whom(user),
+            user=whom(user, several),
         ),
         hostname=hostname(options),
         annotations=defaults.annotations,
@@ -129,10 +132,30 @@ def configuration(options: Options, defaults: Defaults, place: Place) -> Config:
     )
 
 
-def whom(user: Identity) -> User:
+def mappings(
+    user: Identity, ids: Ids | None
+) -> tuple[tuple[IdMapping, ...], tuple[IdMapping, ...]]:
+    """The maps of users and groups: all that are granted, or the one id that we have, which is
+    whoever the program is in there."""
+    if ids is None:
+        one = IdMapping(user.uid, os.geteuid(), 1), IdMapping(user.gid, os.getegid(), 1)
+        return (one[0],), (one[1],)
+    for number, last, what, path in (
+        (user.uid, ids.last[0], "user", USERS), (user.gid, ids.last[1], "group", GROUPS)
+    ):  # fmt: skip
+        if number > last:
+            raise Refusal(
+                f"-u: {what} {number}: a container has those up to {last} here; take one of them, "
+                f"or have more granted in {path}"
+            )
+    users, groups = ids.user_map(os.geteuid()), ids.group_map(os.getegid())
+    return tuple(IdMapping(*line) for line in users), tuple(IdMapping(*line) for line in groups)
+
+
+def whom(user: Identity, several: bool) -> User:
     """A user's process is in its first group as in the others: who leaves that one for another is
-    still denied what it is denied (CVE-2022-36109)."""
-    groups = tuple(dict.fromkeys((user.gid, *user.groups))) if os.geteuid() == 0 else ()
+    still denied what it is denied (CVE-2022-36109). With one id there are no others."""
+    groups = tuple(dict.fromkeys((user.gid, *user.groups))) if several else ()
     return User(user.uid, user.gid, None, groups)
 
 

@@ -9,9 +9,11 @@ from auberge.container.cgroups import Cgroup
 from auberge.container.config import Config
 from auberge.container.mounts import MountOverlay
 from auberge.container.runtime import Container, Start, prepare_config
+from auberge.image import subordinate
 from auberge.image.oci.beneath import remove_tree
 from auberge.image.oci.content import Record
 from auberge.image.oci.rootfs import OVERLAY, Rootfs, prepare, release
+from auberge.image.subordinate import Ids
 from auberge.monitor import container_image, container_tasks
 from auberge.monitor.container_command import (
     Joined,
@@ -82,6 +84,11 @@ class ContainerGuest:
         return self._settled.record
 
     @property
+    def _ids(self) -> Ids | None:
+        """Those that its image's layers, and so its files, are of."""
+        return subordinate.read(self._record.ids)
+
+    @property
     def image(self) -> str:
         """NAME:ARCH."""
         return self._record.reference
@@ -116,7 +123,7 @@ class ContainerGuest:
         """The container of a guest that others may have started."""
         if self._config is None:
             # where its root is matters to nobody who joins it
-            place = Place("/", os.path.join(self._folder, "etc"), self._net)
+            place = Place("/", os.path.join(self._folder, "etc"), self._net, self._ids)
             self._config = configuration(self._options, self._settled.defaults, place)
         return self._container()
 
@@ -137,7 +144,8 @@ class ContainerGuest:
         )  # fmt: skip
         etc = os.path.join(self._folder, "etc")
         write_files(etc, self._options, self._net)
-        config = configuration(self._options, defaults, Place(root.path, etc, self._net))
+        place = Place(root.path, etc, self._net, self._ids)
+        config = configuration(self._options, defaults, place)
         self._config = config
         if not self._options.terminal:
             self._run(config, root, streams, None)

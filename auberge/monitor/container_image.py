@@ -8,11 +8,12 @@ import os
 from typing import TypeVar
 
 from auberge.container.light import NamedTuple, read_json, write_json
-from auberge.image.oci import content
+from auberge.image.oci import content, mapped
 from auberge.image.oci.content import Record
 from auberge.image.oci.names import existing, host_architecture
 from auberge.image.oci.runtime import Defaults, defaults
 from auberge.image.store import parse_reference
+from auberge.image.subordinate import read
 from auberge.monitor.options import Options
 from auberge.refusal import Refusal
 
@@ -46,9 +47,17 @@ def find(reference: str) -> Record:
         return existing(reference)  # which says what is wrong
     known = _records.get(path)
     if known is None or known[0] != seen:
-        known = seen, existing(reference)
+        known = seen, _with_our_ids(existing(reference))
         _remember(_records, path, known)
     return known[1]
+
+
+def _with_our_ids(record: Record) -> Record:
+    if record.ids == mapped.current_text():
+        return record
+    from auberge.image.oci.importer import current
+
+    return current(record)
 
 
 def settled(record: Record, options: Options) -> Settled:
@@ -86,7 +95,9 @@ def saved(path: str) -> Record | None:
         assert isinstance(values, dict)
         for field in ("blobs", "layers"):
             values[field] = tuple(map(str, values[field]))
-        return Record(**values)
+        record = Record(**values)
+        read(record.ids)
+        return record
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, AssertionError, KeyError):

@@ -254,7 +254,10 @@ def sweep(place: str) -> None:
         if len(words) == 4 and words[1].isdecimal() and words[2].isdecimal():
             if processes.is_alive(int(words[1]), int(words[2])):
                 continue
-        remove_tree(os.path.join(place, name))
+        try:
+            remove_tree(os.path.join(place, name))
+        except PermissionError:  # of ids that were taken from this user; others try again
+            pass
 
 
 def _temporary(prefix: str) -> str:

@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from auberge.image import store
-from auberge.image.oci import content
+from auberge.image import store, subordinate
+from auberge.image.oci import content, mapped
 from auberge.image.oci.beneath import remove_tree
 from auberge.image.oci.config import DEFAULT_PATH
 from auberge.image.oci.content import Record
 from auberge.image.oci.identity import Identity
+from auberge.image.oci.importer import current
+from auberge.image.oci.layer import Owner
 from auberge.image.oci.merge import copy_layers
 from auberge.image.oci.rootfs import distinct
 from auberge.image.oci.runtime import Defaults, defaults
@@ -55,6 +57,7 @@ def find(options: Options) -> Root:
         )
     record = content.find(name, arch)
     if record is not None:
+        record = current(record)
         settled = defaults(record, options.command, options.user, options.env, options.cwd)
         return Root(record.reference, disk_of(record), settled, record.layers)
     image = store.find(name, arch)
@@ -95,7 +98,7 @@ def disk_of(record: Record) -> str:
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".making-", dir=folder) as working:
-            made = _make(keys, working)
+            made = _make(keys, working, record.ids)
             forget_others(folder, path)
             os.rename(made, path)
     except OSError as error:
@@ -118,10 +121,16 @@ def forget_others(folder: str, but: str) -> None:
                 os.unlink(path)
 
 
-def _make(keys: tuple[str, ...], working: str) -> str:
+def _make(keys: tuple[str, ...], working: str, ids: str) -> str:
     tree, disk = os.path.join(working, "root"), os.path.join(working, "disk")
     os.mkdir(tree, 0o755)
-    copy_layers(keys, tree)
+    known: dict[str, Owner] = {}
+    for key in keys:
+        known.update(content.contents(key).owners)
+    if others := subordinate.read(ids):
+        known = mapped.merge(others, keys, tree) | known
+    else:
+        copy_layers(keys, tree)
     size = ROOM
     for folder, _, names in os.walk(tree):
         size += 4096 + sum(os.lstat(os.path.join(folder, name)).st_size + 4096 for name in names)
@@ -131,18 +140,15 @@ def _make(keys: tuple[str, ...], working: str) -> str:
     features = ["-O", "^has_journal,^metadata_csum_seed", "-E", "lazy_itable_init=1,nodiscard"]
     _run(["mke2fs", "-q", "-F", "-t", "ext4", *features, "-L", "root", "-d", tree, disk])
     if os.geteuid():
-        _give(disk, _owners(keys, tree))
+        _give(disk, _owners(known, tree))
     remove_tree(tree)
     with open(disk, "rb") as file:
         os.fsync(file.fileno())
     return disk
 
 
-def _owners(keys: tuple[str, ...], tree: str) -> Iterator[tuple[str, int, int]]:
-    """Whose each file is: where one user has unpacked layers, the files do not say it."""
-    known: dict[str, tuple[int, int]] = {}
-    for key in keys:
-        known.update(content.contents(key).owners)
+def _owners(known: dict[str, Owner], tree: str) -> Iterator[tuple[str, int, int]]:
+    """Whose each file is: they are all one user's who is not root."""
     for folder, folders, names in os.walk(tree):
         for name in (*folders, *names):
             path = os.path.relpath(os.path.join(folder, name), tree)

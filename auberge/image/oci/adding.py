@@ -7,22 +7,32 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from auberge.image.oci import mapped
 from auberge.image.oci.below import would_depend
 from auberge.image.oci.beneath import remove_tree
 from auberge.image.oci.content import SHORT, Record, at, blob, contents, empty, layer, locked
 from auberge.image.oci.digest import digest_of
 from auberge.image.oci.document import Json, write
 from auberge.image.oci.layer import Contents
+from auberge.image.subordinate import Ids
 
 
-def key_of(diff_id: str, below: Sequence[str], depends: bool) -> str:
-    """The key of a layer: its diff_id, or, if it depends on those below, theirs too."""
+def key_of(diff_id: str, below: Sequence[str], depends: bool, ids: str = "") -> str:
+    """The key of a layer: its diff_id, or, if it depends on those below, theirs too.
+
+    Unpacked for several ids (Record.ids), those are in its key, and it is taken to depend.
+    """
     own = diff_id.partition(":")[2]
+    if ids:
+        return digest_of(" ".join((f"ids={ids}", *below, own)).encode()).partition(":")[2]
     return digest_of(" ".join((*below, own)).encode()).partition(":")[2] if depends else own
 
 
-def known_layer(diff_id: str, below: Sequence[str]) -> str | None:
+def known_layer(diff_id: str, below: Sequence[str], ids: str = "") -> str | None:
     """The key of a layer if it is unpacked, to lie on others (keys, the lowest first)."""
+    if ids:
+        key = key_of(diff_id, below, True, ids)
+        return key if os.path.exists(at("layers", key, "layer.json")) else None
     for depends in (True, False):
         key = key_of(diff_id, below, depends)
         # what says that it is there is renamed with it
@@ -43,12 +53,18 @@ def known_diff(digest: str) -> str | None:
 
 
 class Store:
-    """The store, while somebody adds to it."""
+    """The store, while somebody adds to it; `ids` are what layers are unpacked for, beside one."""
 
-    def __init__(self) -> None:
+    def __init__(self, ids: Ids | None) -> None:
+        self.ids = ids
         for name in ("blobs/sha256", "blobs/sha512", "diffs", "layers", "short", "images", "users"):
             os.makedirs(at(name), exist_ok=True)
         os.makedirs(at("temporary"), exist_ok=True)
+
+    @property
+    def ids_text(self) -> str:
+        """As records of images say it."""
+        return self.ids.text if self.ids is not None else ""
 
     def temporary(self) -> str:
         """A path that nobody else uses."""
@@ -101,6 +117,7 @@ class Store:
             "blobs": list(record.blobs),
             "layers": list(record.layers),
             "recipe": record.recipe,
+            "ids": record.ids,
         }
         self.write(at("images", record.name, record.arch), write(data))
 
@@ -125,4 +142,4 @@ def adding() -> Iterator[Store]:
         except BlockingIOError:
             pass
         fcntl.flock(lock, fcntl.LOCK_SH)
-        yield Store()
+        yield Store(mapped.current())

@@ -84,13 +84,22 @@ def open_file(path: str, parts: Sequence[str], where: str) -> int:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory and all that is in it, or a file, if it is there."""
+    """Remove a directory and all that is in it, or a file, if it is there.
+
+    What belongs to others of this user's ids (newuidmap(1)) too, by a process that is root of them.
+    """
     try:
         parent = os.open(os.path.dirname(path) or ".", OPEN)
     except FileNotFoundError:
         return
     try:
         remove_at(parent, os.path.basename(path))
+    except PermissionError:
+        if os.geteuid() == 0:
+            raise
+        from auberge.image.oci import mapped
+
+        mapped.remove(path)
     finally:
         os.close(parent)
 

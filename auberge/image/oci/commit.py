@@ -5,16 +5,17 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 
-from auberge.image.oci import adding, content
+from auberge.image import subordinate
+from auberge.image.oci import adding, content, mapped
 from auberge.image.oci.adding import Store
 from auberge.image.oci.changes import Change, Range, Seen, Walk, as_inside, differing
 from auberge.image.oci.config import ImageConfig, read_config, write_config
 from auberge.image.oci.content import Record
 from auberge.image.oci.digest import Descriptor
 from auberge.image.oci.document import NOTHING, Json, parse, write
-from auberge.image.oci.importer import add_layer
+from auberge.image.oci.importer import add_layer, unpacked_again
 from auberge.image.oci.layer import Owner
-from auberge.image.oci.layer_writer import write_layer
+from auberge.image.oci.layer_writer import take_layer, write_layer
 from auberge.image.oci.manifest import CONFIG, read_manifest, write_manifest
 from auberge.image.oci.rootfs import COPIED, Rootfs
 from auberge.image.store import is_name
@@ -39,13 +40,20 @@ def commit(
         raise Refusal(f"{name!r}: cannot be an image's name; use letters, digits, - and _")
     try:
         with adding.adding() as store:
-            changes = as_inside(
-                changes_of(rootfs),
-                uids or own_range(os.geteuid()),
-                gids or own_range(os.getegid()),
-                owners_in(record.layers),
-            )
-            layer, diff_id = write_layer(store, changes)
+            if ids := subordinate.read(record.ids):
+                made = store.temporary()
+                said = mapped.call(
+                    ids, "write", [list(record.layers), rootfs.path, rootfs.upper, made]
+                )
+                layer, diff_id = take_layer(store, made), str(said)
+            else:
+                changes = as_inside(
+                    changes_of(rootfs),
+                    uids or own_range(os.geteuid()),
+                    gids or own_range(os.getegid()),
+                    owners_in(record.layers),
+                )
+                layer, diff_id = write_layer(store, changes)
             return add_image(store, record, layer, diff_id, name, config, comment)
     except OSError as error:
         what = (error.strerror or str(error)).lower()
@@ -93,6 +101,7 @@ def add_image(
     document: dict[str, Json] = {}
     keys: tuple[str, ...] = ()
     if record is not None:
+        record = unpacked_again(store, record)
         data = content.read_blob(record.config, record.reference)
         previous = read_config(data, record.reference)
         config = (config or previous)._replace(
@@ -122,6 +131,7 @@ def add_image(
         tuple(each.digest for each in layers),
         (*keys, key),
         recipe,
+        store.ids_text,
     )
     store.add_record(new)
     return new

@@ -2,11 +2,13 @@
 
     oci/blobs/sha256/HEX        manifests, configurations, layers as they came, for `export`
     oci/diffs/HEX               the diff_id of a layer's blob, once it was seen to have that
-    oci/layers/KEY/fs           a layer, unpacked once for all images; KEY is its diff_id, mostly
+    oci/layers/KEY/fs           a layer, unpacked once for all images; KEY is its diff_id, mostly,
+                                and where there are several ids says which, too (adding.key_of)
     oci/layers/KEY/layer.json   its Contents
     oci/short/NAME              leads to a layer's root: mount(2) takes one page of options
     oci/images/NAME/ARCH        what the image is: its Record
     oci/users/NAME              the layers that a container needs, whatever becomes of its image
+    oci/ids-*, oci/overlay-*    what trials have found out about this host
     oci/temporary/              what is not complete; a kill leaves it, and is cleaned up after
 
 Everything appears by a rename when it is complete, and is never changed again. Whoever adds holds
@@ -17,13 +19,14 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
+from auberge.image import subordinate
 from auberge.image.oci.beneath import remove_tree
 from auberge.image.oci.digest import hasher, is_digest, read_digest
 from auberge.image.oci.document import Node, parse
-from auberge.image.oci.layer import Contents
+from auberge.image.oci.layer import Contents, read_contents
 from auberge.image.store import cache_directory, is_name
 from auberge.refusal import Refusal
 
@@ -48,6 +51,9 @@ class Record(NamedTuple):
     """Keys of its unpacked layers, the lowest first."""
     recipe: str = ""
     """What it was built by, if it was; see recipe.py."""
+    ids: str = ""
+    """For which ids its layers are unpacked (subordinate.Ids.text); empty for root, who has all,
+    and for one id, whom all is given to."""
 
     @property
     def reference(self) -> str:
@@ -80,16 +86,7 @@ def contents(key: str) -> Contents:
     path = at("layers", key, "layer.json")
     try:
         with open(path, "rb") as file:
-            size, whiteouts, opaques, owners, overlays, implied, depends = json.load(file)
-        return Contents(
-            size,
-            tuple(whiteouts),
-            tuple(opaques),
-            {name: (uid, gid) for name, (uid, gid) in owners.items()},
-            overlays,
-            tuple(implied),
-            depends,
-        )
+            return read_contents(json.load(file))
     except OSError as error:
         raise Refusal(f"{path}: {(error.strerror or '').lower()}; {AGAIN}") from error
     except (ValueError, TypeError, AttributeError) as error:
@@ -120,6 +117,8 @@ def find(name: str, arch: str) -> Record | None:
             found = parse(file.read(), path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    ids = found.get("ids").text("")
+    subordinate.read(ids)
     return Record(
         name,
         arch,
@@ -128,6 +127,7 @@ def find(name: str, arch: str) -> Record | None:
         tuple(read_digest(digest) for digest in found.get("blobs").array()),
         tuple(_key(key) for key in found.get("layers").array()),
         found.get("recipe").text(""),
+        ids,
     )
 
 
@@ -187,6 +187,10 @@ def locked(kind: int) -> Iterator[int]:
 
 
 def empty(path: str) -> None:
-    """Remove all that is in a directory of the store."""
+    """Remove all that is in a directory of the store, but what only root could remove now.
+
+    That is of ids that were taken from this user; the next one tries again.
+    """
     for name in listed(path):
-        remove_tree(os.path.join(path, name))
+        with suppress(PermissionError):
+            remove_tree(os.path.join(path, name))

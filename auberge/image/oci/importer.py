@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from auberge.image.oci import adding, content, removal
+from auberge.image.oci import adding, content, mapped, removal
 from auberge.image.oci.adding import Store
 from auberge.image.oci.compression import GZIP, ZSTD, Uncompressed
 from auberge.image.oci.config import ImageConfig, read_config
@@ -198,6 +198,7 @@ def _take(
         config,
         tuple(layer.digest for layer in layers),
         tuple(keys),
+        ids=store.ids_text,
     )
 
 
@@ -247,7 +248,7 @@ def add_layer(
     Refused unless what comes out of the blob has this diff_id, also if it is unpacked already: the
     blob may be another than the one that was unpacked.
     """
-    key = adding.known_layer(diff_id, below)
+    key = adding.known_layer(diff_id, below, store.ids_text)
     if key is not None and adding.known_diff(digest) == diff_id:
         return key
     with open(content.blob(digest), "rb") as file:
@@ -256,14 +257,46 @@ def add_layer(
             _check(stream.finish(), diff_id, where)
         else:
             temporary = store.temporary()
-            os.makedirs(os.path.join(temporary, "fs"))
+            root = os.path.join(temporary, "fs")
+            os.makedirs(root)
             roots = [content.layer(each) for each in reversed(below)]
-            found = unpack(stream, os.path.join(temporary, "fs"), where, roots, limits)
-            _check(stream.finish(), diff_id, where)
-            key = adding.key_of(diff_id, below, found.depends)
+            if store.ids is not None:
+                was, found = mapped.unpack(store.ids, file.name, root, where, roots, limits)
+            else:
+                found = unpack(stream, root, where, roots, limits)
+                was = stream.finish()
+            _check(was, diff_id, where)
+            key = adding.key_of(diff_id, below, found.depends, store.ids_text)
             store.add_layer(temporary, key, found)
     store.add_diff(digest, diff_id)
     return key
+
+
+def current(record: Record) -> Record:
+    """The image with its layers unpacked for the ids that this user's containers have now.
+
+    They had others when newuidmap(1) was not there yet, or is not any more; containers that were
+    made then keep theirs.
+    """
+    if record.ids == mapped.current_text():
+        return record
+    with adding.adding() as store:
+        new = unpacked_again(store, record)
+        if content.find(record.name, record.arch) == record:
+            store.add_record(new)
+    removal.clean()
+    return new
+
+
+def unpacked_again(store: Store, record: Record) -> Record:
+    """The same, by who adds to the store; the image's name stays with what had it."""
+    if record.ids == store.ids_text:
+        return record
+    config = read_config(content.read_blob(record.config, record.reference), record.reference)
+    keys: list[str] = []
+    for digest, diff_id in zip(record.blobs, config.diff_ids, strict=True):
+        keys.append(add_layer(store, digest, diff_id, keys, record.reference))
+    return record._replace(layers=tuple(keys), ids=store.ids_text)
 
 
 def _check(found: str, diff_id: str, where: str) -> None:

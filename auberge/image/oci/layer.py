@@ -23,3 +23,19 @@ class Contents(NamedTuple):
     """Directories it does not mention, though something is in them."""
     depends: bool
     """Whether it is as it is because of the layers below."""
+
+
+def read_contents(values: object) -> Contents:
+    """Contents out of JSON; raises ValueError, TypeError or AttributeError for what is none."""
+    if not isinstance(values, list):
+        raise TypeError
+    size, whiteouts, opaques, owners, overlays, implied, depends = values
+    return Contents(
+        size,
+        tuple(whiteouts),
+        tuple(opaques),
+        {name: (uid, gid) for name, (uid, gid) in owners.items()},
+        overlays,
+        tuple(implied),
+        depends,
+    )

@@ -17,11 +17,16 @@ READ = os.O_RDONLY | os.O_CLOEXEC
 OBJECT = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def copy_layers(keys: Sequence[str], target: str) -> None:
-    """Copy layers, the lowest first, into an empty directory."""
+def copy_layers(
+    keys: Sequence[str], target: str, owners: dict[str, tuple[int, int]] | None = None
+) -> None:
+    """Copy layers, the lowest first, into an empty directory.
+
+    With `owners`, all there is this user's, and whose it is in the layers is noted in it, by path.
+    """
     for key in keys:
         hide(content.contents(key), target)
-        Copier(content.layer(key), target).copy()
+        Copier(content.layer(key), target, owners).copy()
 
 
 def hide(contents: Contents, target: str) -> None:
@@ -45,10 +50,13 @@ def _remove_in(target: str, directory: str, names: list[str] | None) -> None:
 class Copier:
     """One layer, being copied onto what is there."""
 
-    def __init__(self, source: str, target: str) -> None:
+    def __init__(
+        self, source: str, target: str, owners: dict[str, tuple[int, int]] | None = None
+    ) -> None:
         self._source = source
         self._target = target
-        self._is_root = os.geteuid() == 0
+        self._owners = owners
+        self._is_root = os.geteuid() == 0 and owners is None
         self._links: dict[int, str] = {}
         """Where the first of several names of an inode was copied to."""
 
@@ -72,6 +80,7 @@ class Copier:
                 self._like(opened, writable)
             finally:
                 os.close(writable)
+            self._note(path, os.fstat(opened))
         finally:
             os.close(opened)
 
@@ -85,6 +94,7 @@ class Copier:
             self._into_directory(source, target, name, path)
             return
         remove_at(target, name)
+        self._note(path, found)
         if found.st_nlink > 1 and found.st_ino in self._links:
             first = os.path.join(self._target, self._links[found.st_ino])
             os.link(first, name, dst_dir_fd=target, follow_symlinks=False)
@@ -103,6 +113,10 @@ class Copier:
             os.chown(name, found.st_uid, found.st_gid, dir_fd=target, follow_symlinks=False)
         times = found.st_atime_ns, found.st_mtime_ns
         os.utime(name, ns=times, dir_fd=target, follow_symlinks=False)
+
+    def _note(self, path: str, found: os.stat_result) -> None:
+        if self._owners is not None:
+            self._owners[path] = (found.st_uid, found.st_gid)
 
     def _into_directory(self, source: int, target: int, name: str, path: str) -> None:
         try:

@@ -45,6 +45,11 @@ def enter() -> None:
     _call("unshare", "user namespaces", flags)
 
 
+def enter_users() -> None:
+    """A new user namespace for this process, whose ids somebody else maps."""
+    _call("unshare", "user namespaces", CLONE_NEWUSER)
+
+
 def map_range(process: int) -> None:
     """Give a process 65,536 ids; root's privilege."""
     for name in ("uid_map", "gid_map"):

@@ -7,7 +7,8 @@ layer itself where there is but one and nothing may be changed.
 import os
 from typing import NamedTuple
 
-from auberge.image.oci import content, removal
+from auberge.image import subordinate
+from auberge.image.oci import content, mapped, removal
 from auberge.image.oci.beneath import remove_tree
 from auberge.image.oci.content import Record
 from auberge.refusal import Refusal
@@ -77,17 +78,17 @@ def prepare(
             upper = os.path.join(directory, "upper")
             work = os.path.join(directory, "work")
             if not os.path.exists(upper):
-                _like_root(upper, keys[-1])
+                _make_upper(upper, content.layer(keys[-1]), record.ids)
             if _was_volatile(work):
                 # it was volatile: overlayfs would have nobody trust what reached the disk
                 remove_tree(work)
             os.makedirs(work, mode=0o700, exist_ok=True)
             where = (f"upperdir={upper}", f"workdir={work}")
             if not _plain(upper) or len(",".join((*options, *where, *extra))) >= PAGE:
-                return _copied(keys, directory, path)
+                return _copied(keys, directory, path, record.ids)
             mount = RootMount("overlay", "overlay", (*options, *where, *extra))
             return Rootfs(OVERLAY, path, mount, upper)
-    return _copied(keys, directory, path)
+    return _copied(keys, directory, path, record.ids)
 
 
 def release(user: str) -> None:
@@ -143,9 +144,19 @@ def _was_volatile(work: str) -> bool:
     return True
 
 
-def _like_root(upper: str, top: str) -> None:
+def _make_upper(upper: str, top: str, ids: str) -> None:
+    """An upper directory; where its owner is to be somebody else, by who can give it to him."""
+    found = os.stat(top)
+    others = subordinate.read(ids)
+    if others is not None and (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
+        mapped.call(others, "upper", [upper, top])
+    else:
+        like_root(upper, top)
+
+
+def like_root(upper: str, top: str) -> None:
     """An upper directory: an overlay's root has the mode and owner of its topmost directory."""
-    found = os.stat(content.layer(top))
+    found = os.stat(top)
     temporary = f"{upper}.{os.getpid()}"
     os.makedirs(temporary, exist_ok=True)
     if os.geteuid() == 0:
@@ -154,8 +165,18 @@ def _like_root(upper: str, top: str) -> None:
     os.rename(temporary, upper)
 
 
-def _copied(keys: tuple[str, ...], directory: str, path: str) -> Rootfs:
-    """The root file system as a copy, complete when a file says so."""
+def _copied(keys: tuple[str, ...], directory: str, path: str, ids: str) -> Rootfs:
+    """The root file system as a copy, with the owners that it has for these ids."""
+    others = subordinate.read(ids)
+    if others is not None:
+        mapped.call(others, "copy", [list(keys), directory, path])
+    else:
+        copy_root(keys, directory, path)
+    return Rootfs(COPY, path, None, "")
+
+
+def copy_root(keys: tuple[str, ...], directory: str, path: str) -> None:
+    """Make the copy, complete when a file says so."""
     import json
 
     from auberge.image.oci.changes import survey
@@ -172,7 +193,6 @@ def _copied(keys: tuple[str, ...], directory: str, path: str) -> Rootfs:
     with open(os.path.join(directory, "copied.partial"), "w", encoding="ascii") as file:
         json.dump(before, file)
     os.rename(file.name, os.path.join(directory, COPIED))
-    return Rootfs(COPY, path, None, "")
 
 
 def _plain(path: str) -> bool:
