@@ -24,8 +24,9 @@ failed; a status as wait(2) has it."""
 
 VERSION = 1
 
-PORTS, DIRECTORY, IDENTITY, EXECUTION = 1, 2, 3, 4
-"""What failed: the streams or the process itself, its working directory, its ids, or its exec."""
+PORTS, DIRECTORY, IDENTITY, EXECUTION, WALLS = 1, 2, 3, 4, 5
+"""What failed: the streams or the process itself, its working directory, its ids, its exec, or
+what holds it: its cgroup, its root file system."""
 
 TERMINAL, INSIDE, FIRST, JOIN = 1, 2, 4, 8
 """How a program is run: on a terminal whose one port is the first; in the root file system and

@@ -560,16 +560,22 @@ child:
     SYS     mount
 1:  andi    t0, s9, 2                   # INSIDE
     beqz    t0, 1f
+    li      s10, 5                      # WALLS
     lla     a1, cgroup
     li      a2, O_WRONLY
     call    open
     lla     a1, zero_digit
     li      a2, 1
-    SYS     write
-    lla     a0, root
+    SYS     write                       # which fails if there is no such file
+    andi    t0, s9, 4                   # later, a guest that may has perhaps divided its cgroup
+    beqz    t0, 9f
+    bltz    a0, failed
+9:  lla     a0, root
     SYS     chdir
+    bltz    a0, failed
     lla     a0, dot
     SYS     chroot
+    bltz    a0, failed
 1:  lwu     a0, R_CWD(s2)
     add     a0, a0, s2
     SYS     chdir

@@ -12,12 +12,14 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from auberge.image.cell_agent import (
+    DIRECTORY,
     EXECUTION,
     EXITED,
     FAILED,
     FIRST,
     HANG_UP,
     HEADER,
+    IDENTITY,
     LARGEST_REQUEST,
     MOST_JOBS,
     PORTS,
@@ -29,6 +31,7 @@ from auberge.image.cell_agent import (
     STARTED,
     TERMINAL,
     VERSION,
+    WALLS,
     Program,
     request,
 )
@@ -370,5 +373,6 @@ def _not_started(program: Program, outcome: Outcome) -> NotStarted:
             text = f"{_name(program)}: not found in the guest; give the path of a program in it"
             return NotStarted(text, NOT_FOUND)
         return NotStarted(f"{_name(program)}: cannot be executed: {why}", NOT_EXECUTABLE)
-    what = {2: os.fsdecode(program.cwd), 3: "user"}.get(outcome.stage, "exec")
+    whats = {DIRECTORY: os.fsdecode(program.cwd), IDENTITY: "user", WALLS: "its cgroup and root"}
+    what = whats.get(outcome.stage, "exec")
     return NotStarted(f"{what}: {why}; the guest refuses it", NOT_EXECUTABLE)

@@ -181,6 +181,24 @@ def test_it_is_another_kernel_and_the_images_own_files(make):
     assert {*DIRECTORIES} - {"var/log"} <= {*out.split()} and out.endswith("\n1\n")
 
 
+def test_a_guest_that_divides_its_cgroup_can_still_be_asked(make):
+    """As systemd does: a cgroup with controllers below it takes no more processes (cgroups(7))."""
+    script = """
+        mkdir /g && mount -t cgroup2 none /g && cd /g/guest && cat /proc/self/cgroup
+        mkdir inner && for p in $(cat cgroup.procs); do echo $p > inner/cgroup.procs; done
+        echo +pids > cgroup.subtree_control && echo divided
+        sleep 1000
+    """
+    made = make("sh", "-c", script, cap_add=("ALL",))
+    with Pipes() as pipes:
+        made.start(pipes.theirs)
+        pipes.hand_over()
+        with open(pipes.out, "rb") as out:
+            assert [out.readline(), out.readline()] == [b"0::/guest\n", b"divided\n"]
+            asked_of = run(lambda streams: made.execute(["cat", "/proc/self/cgroup"], streams))
+            assert asked_of == (0, "0::/\n", "")
+
+
 def test_a_root_file_system_that_is_only_read(make):
     status, _, err = make.said("touch /home/x", read_only=True)
     assert status == 1 and "Read-only file system" in err

@@ -81,6 +81,8 @@ def test_a_program_that_starts_and_ends(bench):
         (4 << 16 | 8, 126, "true: cannot be executed: exec format error"),
         (2 << 16 | 20, 126, "/: not a directory; the guest refuses it"),
         (1 << 16 | 16, 126, "exec: device or resource busy; the guest refuses it"),
+        (3 << 16 | 1, 126, "user: operation not permitted; the guest refuses it"),
+        (5 << 16 | 30, 126, "its cgroup and root: read-only file system; the guest refuses it"),
     ],
 )
 def test_a_program_that_does_not_start(bench, failure, status, text):
