@@ -1,11 +1,12 @@
 """Names of guests: a private folder, one guest a name, and what a killed one leaves behind."""
 
+import contextlib
 import os
 import socket
 
 import pytest
 
-from auberge.monitor.names import folder, leave, listen, running, socket_path
+from auberge.monitor.names import folder, is_alive, leave, listen, running, socket_path
 from auberge.refusal import Refusal
 
 
@@ -107,3 +108,18 @@ def test_a_name_that_a_killed_guest_had():
     assert running() == []
     with listen("web"), socket.socket(socket.AF_UNIX) as client:
         client.connect(socket_path("web"))
+
+
+@pytest.mark.timeout(20)
+def test_who_is_too_busy_to_answer_is_alive(tmp_path):
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as waiting:
+        listener.bind(path)
+        listener.listen(0)
+        for _ in range(3):
+            client = waiting.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect(path)
+        assert is_alive(path)
+    assert not is_alive(path)
