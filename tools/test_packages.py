@@ -46,6 +46,8 @@ PEERS = [
     Peer("libseccomp.so.2", ("libseccomp2",), "seccomp filters of containers"),
     Peer("libnl-route-3.so.200", ("libnl-route-3-200",), "the bridge of containers"),
     Peer("nft", ("nftables",), "the bridge of containers"),
+    Peer("dbus-daemon", ("dbus-daemon", "dbus"), "containers whose cgroup systemd makes"),
+    Peer("/usr/lib/systemd/system", ("systemd",), "the same with a systemd in namespaces"),
 ]
 
 

@@ -147,15 +147,13 @@ def _dispatch(common: Words, words: list[str]) -> int:
     command = COMMANDS.get(name)
     if command is None:
         raise Refusal(f"{name}: no such command; see `auberge-oci --help`")
-    if common.flag("systemd-cgroup"):
-        raise Refusal(
-            "--systemd-cgroup: systemd is not asked for cgroups; use the manager cgroupfs"
-        )
     given, rest = parse(words[1:], command.flags + " help,h", command.values, command.stops)
     if given.flag("help"):
         print(usage(name, command))
         return 0
     given = Words(given.options, rest)
+    if common.flag("systemd-cgroup"):  # what others than create and run need of it is recorded
+        given.options["systemd-cgroup"] = ["true"]
     wanted = [w for w in command.rest.split() if not w.startswith("[")]
     if len(rest) < len(wanted) and not (name == "exec" and given.value("process") and rest):
         raise Refusal(f"{name}: no {wanted[len(rest)]}; see `auberge-oci {name} --help`")
@@ -243,6 +241,7 @@ def overview() -> str:
     text += [f"  {name:10} {command.about}" for name, command in COMMANDS.items()]
     text += ["", "  --root FOLDER      where containers are recorded"]
     text += ["  --log FILE         where errors go, too", "  --log-format text|json"]
+    text += ["  --systemd-cgroup   have systemd make the cgroup (create, run)"]
     text += ["  --stats            print where the time goes, to standard error"]
     return "\n".join([*text, "", "`auberge-oci COMMAND --help` says more."])
 

@@ -60,6 +60,7 @@ def start(name: str, container: Container, words: Words) -> int:
         kept=kept,
         pivot=not words.flag("no-pivot"),
         keyring=not words.flag("no-new-keyring"),
+        systemd=words.flag("systemd-cgroup"),
         waits=name == "create",
         again=name == "run",  # what engines create never comes again
     )

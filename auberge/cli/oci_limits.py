@@ -5,8 +5,6 @@ import sys
 import time
 
 from auberge.cli.oci import Words
-from auberge.container.cgroups_layout import read_layout
-from auberge.container.cgroups_limits import limits
 from auberge.container.cgroups_stats import Stats
 from auberge.container.config import CPU, BlockIO, Memory, Pids, Resources
 from auberge.container.config_file import parse
@@ -22,8 +20,7 @@ def run(name: str, words: Words, root: str) -> int:
     if status == "stopped":
         raise Refusal(f"container {container.id}: container not running; delete it")
     if name == "update":
-        cgroup = container.cgroup(record)
-        cgroup.apply(limits(_resources(words), read_layout()))
+        container.update(_resources(words))
         return 0
     return _events(container, words)
 

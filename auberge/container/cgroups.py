@@ -32,8 +32,8 @@ class Cgroup:
 
     # -- making it ----------------------------------------------------------------------------
 
-    def create(self, needed: Iterable[str] = ()) -> "Cgroup":
-        """Make it; answers with what could be made.
+    def create(self, needed: Iterable[str] = (), ours: int = 0) -> "Cgroup":
+        """Make it; answers with what could be made. Only the process `ours` may be in it.
 
         Without root, a hierarchy in which this user may not make cgroups is left out, unless one
         of the controllers in `needed` is there. Raises Refusal, and leaves nothing behind.
@@ -59,17 +59,17 @@ class Cgroup:
                 kept.append(node)
                 if node.version == 2:
                     _enable(node, wanted & _names(node))
-            Cgroup([node for node in kept if node not in made]).check_empty()
+            Cgroup([node for node in kept if node not in made]).check_empty(ours)
         except BaseException:
             Cgroup(made)._remove_all()
             raise
         return Cgroup(kept)
 
-    def check_empty(self) -> None:
-        """Raise Refusal if a process is in it or below it: it is not ours, and is not to be ended
-        with a container."""
+    def check_empty(self, ours: int = 0) -> None:
+        """Raise Refusal if a process other than `ours` is in it or below it: that is somebody's,
+        and is not to be ended with a container."""
         for node in self.nodes:
-            pids = [pid for path in _tree(node.path) for pid in _pids(path)]
+            pids = [pid for path in _tree(node.path) for pid in _pids(path) if pid != ours]
             if pids:
                 raise Refusal(
                     f"{node.path}: the cgroup has {len(pids)} processes already ({pids[0]}, ...); "

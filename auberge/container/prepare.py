@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from auberge.container.mounts import MountOverlay
     from auberge.container.plan import Choices, Host, Plan
     from auberge.container.steps import Filter, Operation
+    from auberge.container.systemd import Scope
 
 
 class Start(NamedTuple):
@@ -35,6 +36,7 @@ class Start(NamedTuple):
     overlay: MountOverlay | None = None
     sparing: bool = False  # no cgroups of v1 but those that a limit needs: each costs milliseconds
     connect: Callable[[int], None] | None = None  # gives its network to the process of that number
+    systemd: bool = False  # whether systemd makes its cgroup
     again: bool = False  # whether this bundle may well be run again: its program is kept on disk
 
 
@@ -47,6 +49,7 @@ class Prepared(NamedTuple):
     nodes: tuple[Node, ...]
     planned: Callable[[], Plan]
     kept: Kept | None = None
+    scope: Scope | None = None  # which systemd is to make, with the cgroups at `nodes`
 
     @property
     def plan(self) -> Plan:
@@ -88,10 +91,10 @@ def prepare(bundle: str, name: str, how: Start) -> Prepared:
         kept = Kept(data, bundle, name, how.pivot, how.keyring, owned(how.streams), layout)
         config = kept.config(lambda found: bundle_home(found, bundle))
         if config is not None:
-            nodes = layout.place(config.linux.cgroups_path, name)
+            nodes, scope = _placed(config, name, layout, how)
             return Prepared(
                 config, bundle, layout, nodes,
-                lambda: prepare(bundle, name, how._replace(again=False)).plan, kept,
+                lambda: prepare(bundle, name, how._replace(again=False)).plan, kept, scope,
             )  # fmt: skip
     from auberge.container.config_file import parse
     from auberge.container.config_rules import check
@@ -119,7 +122,7 @@ def prepare_config(config: Config, bundle: str, name: str, how: Start) -> Prepar
     from auberge.container.plan import Choices
 
     layout = read_layout()
-    nodes = layout.place(config.linux.cgroups_path, name)
+    nodes, scope = _placed(config, name, layout, how)
     if how.sparing:
         needed = needed_controllers(config)
         nodes = tuple(n for n in nodes if n.version == 2 or needed.intersection(n.controllers))
@@ -133,7 +136,19 @@ def prepare_config(config: Config, bundle: str, name: str, how: Start) -> Prepar
         made = _planned(config._replace(process=process), host, choices)
     else:
         made = _planned(config, host, choices)
-    return Prepared(config, bundle, layout, nodes, lambda: made)
+    return Prepared(config, bundle, layout, nodes, lambda: made, scope=scope)
+
+
+def _placed(
+    config: Config, name: str, layout: Layout, how: Start
+) -> tuple[tuple[Node, ...], Scope | None]:
+    """Where its cgroups will be, and what systemd is asked for them if it is to be."""
+    if not how.systemd:
+        return layout.place(config.linux.cgroups_path, name), None
+    from auberge.container.systemd import scope_of
+
+    scope = scope_of(config, name, layout)
+    return scope.nodes, scope
 
 
 def bundle_home(config: Config, bundle: str) -> str | None:

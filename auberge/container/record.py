@@ -42,6 +42,8 @@ class Record(NamedTuple):
     oci_version: str = "1.1.0"
     rootfs: str = ""
     annotations: dict[str, str] = {}
+    unit: str = ""  # of systemd's, which has made the cgroups
+    unit_of_user: bool = False  # of the user's systemd, not the host's
 
 
 def check_id(name: str) -> str:

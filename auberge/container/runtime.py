@@ -13,8 +13,8 @@ from auberge.container import processes
 from auberge.container.carry import Child
 from auberge.container.cgroups import Cgroup
 from auberge.container.cgroups_layout import Layout, Node
-from auberge.container.config import Config, Hooks, Process
-from auberge.container.light import Callable
+from auberge.container.config import Config, Hooks, Process, Resources
+from auberge.container.light import TYPE_CHECKING, Callable
 from auberge.container.prepare import Prepared, needed_controllers
 from auberge.container.prepare import Start as Start
 from auberge.container.prepare import prepare as prepare
@@ -23,6 +23,9 @@ from auberge.container.record import CgroupPlace, Folder, Record
 from auberge.container.stopwatch import mark
 from auberge.container.talk import CREATED, READY, SIGKILL, Descriptors
 from auberge.refusal import Refusal
+
+if TYPE_CHECKING:
+    from auberge.container.systemd import Keeper, Scope
 
 PATIENCE = 10.0  # seconds for a killed process to be gone
 LINGERING = 1.0  # seconds in which a cgroup has processes that have ended
@@ -50,16 +53,29 @@ class Container:
             oci_version=prepared.config.oci_version, annotations=prepared.config.annotations,
         )  # fmt: skip
         child: Child | None = None
+        keeper: Keeper | None = None
         try:
             Cgroup(prepared.nodes).check_empty()  # whatever is in those that are recorded is killed
-            self.folder.save(record._replace(cgroups=places))
+            with_unit = _with_unit(record, prepared.scope)
+            self.folder.save(with_unit._replace(cgroups=places))
             self._keep_config(prepared.bundle)
-            cgroup = Cgroup(prepared.nodes).create(needed_controllers(prepared.config))
+            if prepared.scope is not None:
+                from auberge.container import systemd
+
+                keeper = systemd.Keeper()
+                systemd.start(prepared.scope, keeper.pid)
+                record = with_unit
+            ours = keeper.pid if keeper is not None else 0
+            cgroup = Cgroup(prepared.nodes).create(needed_controllers(prepared.config), ours)
             record = record._replace(cgroups=tuple([CgroupPlace(*node) for node in cgroup.nodes]))
             child = self._make(prepared, how, record, cgroup)
+            if keeper is not None:
+                keeper.end()
         except BaseException:
             if child is not None:
                 child.kill()
+            if keeper is not None:
+                keeper.end()
             self.clear(record, prepared.config)
             raise
         return child
@@ -268,6 +284,20 @@ class Container:
         alone = any(space.type == "pid" and not space.path for space in spaces)
         return self.clear(record, config, bool(record.pid) and status == "stopped" and alone)
 
+    def update(self, resources: Resources) -> None:
+        """Change its limits, while it runs; raises Refusal at the first that does not work."""
+        from auberge.container.cgroups_layout import read_layout
+        from auberge.container.cgroups_limits import limits
+
+        record = self.record()
+        writes = limits(resources, read_layout())
+        if record.unit:
+            from auberge.container import systemd
+
+            systemd.change(record.unit, record.unit_of_user, writes)
+        # the last word is the kernel's own: systemd rounds
+        self.cgroup(record).apply(writes)
+
     def clear(self, record: Record, config: Config, has_ended: bool = False) -> list[str]:
         """Kill what still runs, run the last hooks, and remove cgroups and folder. Of a container
         that has ended as a whole, who is in its cgroup is of another one."""
@@ -282,13 +312,28 @@ class Container:
         elif record.pid:
             processes.wait_gone(record.pid, record.start_time, PATIENCE)
         complaints: list[str] = []
+        theirs = has_ended and cgroup.processes()
+        if record.unit and record.boot == processes.boot_id() and not theirs:
+            from auberge.container import systemd
+
+            try:
+                systemd.stop(record.unit, record.unit_of_user, systemd.description(self.id))
+            except Refusal as refusal:  # all its processes are gone, and so it will go by itself
+                complaints.append(str(refusal))
         if config.hooks.poststop:
             from auberge.container.hooks import run_all_hooks
 
             state = self.state_text(record, "stopped")
-            complaints = run_all_hooks(config.hooks.poststop, state)
+            complaints += run_all_hooks(config.hooks.poststop, state)
         self.folder.remove()
         return complaints
+
+
+def _with_unit(record: Record, scope: Scope | None) -> Record:
+    if scope is None:
+        return record
+    boot = processes.boot_id()  # of another, a unit of that name is not ours
+    return record._replace(unit=scope.unit.name, unit_of_user=scope.of_user, boot=boot)
 
 
 def state_of(record: Record, status: str) -> dict[str, object]:

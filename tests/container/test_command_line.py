@@ -41,8 +41,6 @@ def test_options_as_go_takes_them():
         (["exec", "x"], "exec: no COMMAND; see `auberge-oci exec --help`"),
         (["run", "--bundle"], "--bundle: no value; give one"),
         (["run", "--preserve-fds", "x", "y"], "--preserve-fds: 'x' is no number; write digits"),
-        (["--systemd-cgroup", "run", "x"],
-         "--systemd-cgroup: systemd is not asked for cgroups; use the manager cgroupfs"),
         (["--root", "/nonexistent", "state", "x"],
          "container x: container does not exist; see `auberge-oci list`"),
         (["--root", "/nonexistent", "kill", "x", "NOSUCH"],
@@ -89,7 +87,7 @@ def test_features(capsys):
     assert "SCMP_ACT_ERRNO" in found["linux"]["seccomp"]["actions"]
     # each of these is refused with a line of its own
     assert "SCMP_ACT_NOTIFY" not in found["linux"]["seccomp"]["actions"]
-    assert found["linux"]["cgroup"]["systemd"] is False
+    assert found["linux"]["cgroup"]["systemd"] is True
     assert found["linux"]["intelRdt"]["enabled"] is False
 
 
