@@ -128,3 +128,28 @@ def test_a_property_that_systemd_does_not_know(world, bundle):  # noqa: F811
         "property; correct config.json, or see `systemctl status`\n"
     )
     assert call(world, bundle, "ours", "list", "-q").stdout == ""
+
+
+def test_the_same_name_again_and_again(world, bundle):  # noqa: F811
+    bundle.linux["cgroupsPath"] = ":again:box"
+    bundle.process["args"] = ["/bin/true"]
+    for _ in range(4):
+        assert call(world, bundle, "ours", "create", "--bundle", bundle.path,
+                    bundle.name).returncode == 0  # fmt: skip
+        assert call(world, bundle, "ours", "start", bundle.name).returncode == 0
+        while json.loads(call(world, bundle, "ours", "state", bundle.name).stdout)["status"] != (
+            "stopped"
+        ):
+            pass
+        done = call(world, bundle, "ours", "delete", bundle.name)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_unit_that_has_failed_is_taken_over(world, bundle):  # noqa: F811
+    bundle.linux["cgroupsPath"] = ":failed:box"
+    bundle.process["args"] = ["/bin/true"]
+    start = ["systemd-run", "--scope", "--unit=failed-box.scope", "-p", "RuntimeMaxSec=100ms"]
+    world.call(*start, "sleep", "100")
+    assert world.show("failed-box.scope", "ActiveState") == {"ActiveState": "failed"}
+    done = call(world, bundle, "ours", "run", "--bundle", bundle.path, bundle.name)
+    assert (done.returncode, done.stderr) == (0, "")
