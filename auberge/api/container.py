@@ -51,6 +51,11 @@ class Container:
         read_only: bool = False,
         cap_add: Sequence[str] = (),
         cap_drop: Sequence[str] = (),
+        entrypoint: Words | None = None,
+        tmpfs: Sequence[str] = (),
+        ulimits: Sequence[str] = (),
+        add_host: Sequence[str] = (),
+        dns: Sequence[str] = (),
         isolation: str = "",
     ) -> None:
         """Raises Refusal for what cannot be; nothing runs yet.
@@ -59,7 +64,10 @@ class Container:
         0 is no limit. `net` is "none", "host", or "user": the world but not this host, through a
         bridge as root and through passt or slirp4netns otherwise. `ports` are "HOST:GUEST" or
         "ADDRESS:HOST:GUEST", perhaps with "/udp"; `volumes` "HOST:GUEST" or "HOST:GUEST:ro";
-        `user` "USER[:GROUP]", names or numbers. `isolation` is "container" or "machine"; by itself
+        `user` "USER[:GROUP]", names or numbers. `entrypoint` is instead of the image's and of its
+        command; empty is none. `tmpfs` is "PATH" or "PATH:OPTIONS", as "/tmp:size=64m"; `ulimits`
+        "NAME=SOFT:HARD", as "nofile=1024:2048"; `add_host` "NAME:ADDRESS"; `dns` addresses: these
+        four are a container's alone. `isolation` is "container" or "machine"; by itself
         that is decided by the image's architecture.
         """
         options = Options(
@@ -82,6 +90,11 @@ class Container:
             cap_drop=tuple(cap_drop),
             remove=True,
             sparing=True,
+            entrypoint=() if entrypoint is None else _words(entrypoint) or ("",),
+            tmpfs=tuple(tmpfs),
+            ulimits=tuple(ulimits),
+            hosts=tuple(add_host),
+            dns=tuple(dns),
         )
         options, _ = choose(check(options))
         self._process = os.getpid()

@@ -6,7 +6,7 @@ import sys
 
 from auberge.cli.following import follow, signals
 from auberge.cli.main import one_line
-from auberge.cli.variables import variables
+from auberge.cli.variables import files, merged, variables
 from auberge.image.oci import mapped
 from auberge.monitor.foreground import Foreground
 from auberge.monitor.guest import NotStarted, choose
@@ -26,13 +26,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--label", metavar="NAME=VALUE", action="append", default=[], help="a note, for `ps`")
     add("-e", "--env", metavar="NAME[=VALUE]", action="append", default=[],
         help="a variable; without a value, it has ours")  # fmt: skip
+    add("--env-file", metavar="FILE", action="append", default=[],
+        help="variables, one a line, as -e has them")  # fmt: skip
+    add("--entrypoint", metavar="PROGRAM",
+        help="what runs with ARGs, instead of the image's own; '' is the first ARG")  # fmt: skip
     add("-w", "--workdir", metavar="FOLDER", default="", help="where it starts")
     add("-u", "--user", metavar="USER[:GROUP]", default="", help="who it is, by name or number")
     add("-v", "--volume", metavar="HOST:GUEST[:ro]", action="append", default=[],
         help="show it a file or folder of this host")  # fmt: skip
+    add("--tmpfs", metavar="PATH[:OPTIONS]", action="append", default=[],
+        help="a folder in memory, as /tmp:size=64m,mode=1777")  # fmt: skip
     add("--memory", metavar="SIZE", help="at most so much, as 512M or 2G")
     add("--cpus", metavar="N", help="at most so many processors' time, as 1.5")
     add("--pids", metavar="N", type=int, default=0, help="at most so many processes and threads")
+    add("--ulimit", metavar="NAME=SOFT[:HARD]", action="append", default=[],
+        help="a limit of each process, as nofile=1024:2048")  # fmt: skip
     add("--net", metavar="none|host|user", default="",
         help="no network, the host's own, or the outside but not the host (user)")  # fmt: skip
     add(
@@ -44,6 +52,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="lead a port of this host, of 127.0.0.1 unless ADDRESS is given, to one of it",
     )
     add("--hostname", metavar="NAME", default="", help="what it calls itself")
+    add("--add-host", metavar="NAME:ADDRESS", action="append", default=[],
+        help="a line more in its /etc/hosts")  # fmt: skip
+    add("--dns", metavar="ADDRESS", action="append", default=[],
+        help="a server of names, instead of this host's")  # fmt: skip
+    add("--stop-signal", metavar="SIGNAL", default="",
+        help="what `auberge stop` sends it, instead of what the image says")  # fmt: skip
     add("--read-only", action="store_true", help="let it change nothing in its image's files")
     add("--cap-add", metavar="NAME", action="append", default=[],
         help="a capability more than usual, or ALL")  # fmt: skip
@@ -91,7 +105,7 @@ def options_of(args: argparse.Namespace) -> Options:
         tuple(args.command),
         args.name,
         args.isolation,
-        variables(args.env),
+        merged((*files(args.env_file), *variables(args.env))),
         args.workdir,
         args.user,
         tuple(map(_volume, args.volume)),
@@ -108,6 +122,12 @@ def options_of(args: argparse.Namespace) -> Options:
         args.tty,
         args.interactive,
         args.rm,
+        entrypoint=() if args.entrypoint is None else (args.entrypoint,),
+        stop_signal=args.stop_signal,
+        tmpfs=tuple(args.tmpfs),
+        ulimits=tuple(args.ulimit),
+        hosts=tuple(args.add_host),
+        dns=tuple(args.dns),
     )
 
 

@@ -21,6 +21,7 @@ from auberge.container.config import (
     Pids,
     Process,
     Resources,
+    Rlimit,
     Root,
     Seccomp,
     User,
@@ -98,6 +99,11 @@ def configuration(options: Options, defaults: Defaults, place: Place) -> Config:
             source = os.path.join(place.files, name)
             mounts.append(Mount(f"/etc/{name}", source, ("bind", "nodev"), "none"))
     mounts += _volumes(options)
+    limits: tuple[Rlimit, ...] = ()
+    if options.tmpfs:
+        mounts = _with_tmpfs(mounts, options)
+    if options.ulimits:
+        limits = _limits(options, root)
     spaces: list[NamespaceType] = ["pid", "ipc", "uts", "mount", "cgroup"]
     if place.net != "host":
         spaces.append("network")
@@ -123,6 +129,7 @@ def configuration(options: Options, defaults: Defaults, place: Place) -> Config:
             args=defaults.args,
             terminal=options.terminal,
             env=environment(options, defaults),
+            rlimits=limits,
             capabilities=_capabilities(options.cap_add, options.cap_drop, root),
             user=whom(user, several),
         ),
@@ -182,6 +189,38 @@ def _volumes(options: Options) -> list[Mount]:
         ways = ("rbind", "rprivate", "nodev", *(("rro",) if volume.read_only else ()))
         found.append(Mount(volume.guest, volume.host, ways, "none"))
     return found
+
+
+def _with_tmpfs(mounts: list[Mount], options: Options) -> list[Mount]:
+    """Those of the user in one order with volumes: what is in another comes after it."""
+    from auberge.monitor.settings import parse_all_tmpfs
+
+    shared = volumes(options)
+    found = parse_all_tmpfs(options.tmpfs, shared)
+    ours = len(mounts) - len(shared)
+    more = [Mount(each.guest, "tmpfs", each.options, "tmpfs") for each in found]
+    last = sorted((*mounts[ours:], *more), key=lambda mount: mount.destination)
+    covered = {each.guest for each in found}
+    return [*(mount for mount in mounts[:ours] if mount.destination not in covered), *last]
+
+
+def _limits(options: Options, root: bool) -> tuple[Rlimit, ...]:
+    """Without root, none can be above that of this process."""
+    import resource
+
+    from auberge.container.clauses import RLIMITS
+    from auberge.monitor.settings import parse_limits
+
+    found = parse_limits(options.ulimits)
+    for limit in found:
+        name = limit.type.removeprefix("RLIMIT_")
+        _, most = resource.getrlimit(RLIMITS.index(name))
+        if not root and most != resource.RLIM_INFINITY and limit.hard > most:
+            raise Refusal(
+                f"--ulimit: {name.lower()}: {limit.hard} is more than may be had without root; "
+                f"write {most} at most"
+            )
+    return tuple(Rlimit(*limit) for limit in found)
 
 
 @lru_cache(64)

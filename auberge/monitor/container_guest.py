@@ -101,7 +101,7 @@ class ContainerGuest:
     @property
     def stop_signal(self) -> str:
         """What ends it politely."""
-        return self._settled.defaults.stop_signal
+        return self._options.stop_signal or self._settled.defaults.stop_signal
 
     @property
     def pid(self) -> int:

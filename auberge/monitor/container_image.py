@@ -64,11 +64,13 @@ def settled(record: Record, options: Options) -> Settled:
     """How these options run a program in that image."""
     key = (
         content.directory(), record.reference, record.config, record.layers, options.command,
-        options.user, options.env, options.cwd,
+        options.user, options.env, options.cwd, options.entrypoint,
     )  # fmt: skip
     found = _defaults.get(key)
     if found is None:
-        found = defaults(record, options.command, options.user, options.env, options.cwd)
+        found = defaults(
+            record, options.command, options.user, options.env, options.cwd, options.entrypoint
+        )
         _remember(_defaults, key, found)
     return Settled(record, found)
 

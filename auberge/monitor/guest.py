@@ -21,7 +21,7 @@ there; the supervisor calls these methods from a thread of its own, for any thre
 """
 
 from auberge.container.light import NamedTuple, Protocol, Sequence
-from auberge.monitor.options import CONTAINER, MACHINE, Options
+from auberge.monitor.options import CONTAINER, MACHINE, Options, check_machine
 from auberge.refusal import Refusal
 
 NOT_EXECUTABLE, NOT_FOUND = 126, 127  # as docker's exit status
@@ -180,12 +180,15 @@ def choose(options: Options) -> Choice:
     from auberge.monitor.container_image import find
 
     if options.isolation:
+        if options.isolation == MACHINE:
+            check_machine(options)
         return Choice(options, "")
     ours = host_architecture()
     name, arch = parse_reference(options.image, ours)
     if arch == ours:
         find(options.image)
         return Choice(options._replace(isolation=CONTAINER), "")
+    check_machine(options)
     why = f"{name}:{arch}: another architecture than this host's {ours}; it runs in a machine"
     return Choice(options._replace(isolation=MACHINE), why)
 

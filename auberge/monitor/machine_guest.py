@@ -85,7 +85,7 @@ class MachineGuest:
     @property
     def stop_signal(self) -> str:
         """What ends it politely."""
-        return self._root.defaults.stop_signal
+        return self._options.stop_signal or self._root.defaults.stop_signal
 
     @property
     def pid(self) -> int:

@@ -58,7 +58,9 @@ def find(options: Options) -> Root:
     record = content.find(name, arch)
     if record is not None:
         record = current(record)
-        settled = defaults(record, options.command, options.user, options.env, options.cwd)
+        settled = defaults(
+            record, options.command, options.user, options.env, options.cwd, options.entrypoint
+        )
         return Root(record.reference, disk_of(record), settled, record.layers)
     image = store.find(name, arch)
     if image is not None and os.path.exists(image.disk):
@@ -74,7 +76,7 @@ def _plain(options: Options) -> Defaults:
     variables = {text.partition("=")[0]: text for text in (DEFAULT_PATH, *options.env)}
     variables.setdefault("HOME", "HOME=/root")
     return Defaults(
-        options.command or ("/bin/sh",),
+        (*filter(None, options.entrypoint), *options.command) or ("/bin/sh",),
         tuple(variables.values()),
         options.cwd or "/",
         Identity(0, 0, (), "/root"),

@@ -45,6 +45,16 @@ class Options(NamedTuple):
     interactive: bool = False  # its standard input is somebody's
     remove: bool = False  # with its end
     sparing: bool = False  # nothing that costs time and is not asked for: fewer cgroups of v1
+    entrypoint: tuple[str, ...] = ()  # instead of the image's, and then of its command; ("",): none
+    stop_signal: str = ""  # as TERM
+    tmpfs: tuple[str, ...] = ()  # PATH[:OPTION,...]
+    ulimits: tuple[str, ...] = ()  # NAME=SOFT[:HARD]
+    hosts: tuple[str, ...] = ()  # NAME:ADDRESS, for /etc/hosts
+    dns: tuple[str, ...] = ()  # addresses, for /etc/resolv.conf
+
+
+NEWER = frozenset(("entrypoint", "stop_signal", "tmpfs", "ulimits", "hosts", "dns"))
+"""What records of guests that were made by earlier versions do not have."""
 
 
 def check(options: Options) -> Options:
@@ -66,6 +76,7 @@ def check(options: Options) -> Options:
         raise Refusal(f"-w: {options.cwd!r} is not absolute; write /{options.cwd}")
     volumes(options)
     _check_network(options)
+    _check_settings(options)
     for what, number in (
         ("--memory", options.memory), ("--cpus", options.millicpus), ("--pids", options.pids)
     ):  # fmt: skip
@@ -83,7 +94,10 @@ def check(options: Options) -> Options:
 
 def _check_texts(options: Options) -> None:
     """System calls take no NUL."""
-    words = (*options.command, *options.env, options.cwd, options.user, *options.volumes)
+    words = (
+        *options.command, *options.entrypoint, *options.env, options.cwd, options.user,
+        *options.volumes,
+    )  # fmt: skip
     for text in words:
         if "\0" in text:
             raise Refusal(f"{text!r}: has a NUL in it; take it out")
@@ -98,6 +112,33 @@ def _check_network(options: Options) -> None:
             f"ports: {found[0]}: with --net {options.net} no port is forwarded; "
             "use --net user, or leave it out"
         )
+
+
+def _check_settings(options: Options) -> None:
+    if options.stop_signal:
+        from auberge.container.signals import signal_number
+
+        signal_number(options.stop_signal)
+    if options.tmpfs or options.ulimits or options.hosts or options.dns:
+        from auberge.monitor import settings
+
+        settings.parse_all_tmpfs(options.tmpfs, volumes(options))
+        settings.parse_limits(options.ulimits)
+        settings.parse_hosts(options.hosts)
+        settings.parse_servers(options.dns)
+
+
+def check_machine(options: Options) -> None:
+    """Raises Refusal for what a machine cannot do."""
+    for what, given in (
+        ("--tmpfs", options.tmpfs), ("--ulimit", options.ulimits), ("--add-host", options.hosts),
+        ("--dns", options.dns),
+    ):  # fmt: skip
+        if given:
+            raise Refusal(
+                f"{what}: {given[0]}: a machine cannot be told that; leave it out, or use "
+                "--isolation container"
+            )
 
 
 def bytes_of(size: str | int, where: str = "--memory") -> int:
@@ -154,12 +195,15 @@ def written(options: Options) -> dict[str, object]:
 def read_options(values: object) -> Options:
     """Options that were written; raises Refusal for what was not."""
     damaged = Refusal("guest: its options are damaged; remove it with `auberge rm -f`")
-    if not isinstance(values, dict) or sorted(values) != sorted(Options._fields):
+    if not isinstance(values, dict) or not {*Options._fields} - NEWER <= {*values}:
+        raise damaged
+    if not {*values} <= {*Options._fields}:
         raise damaged
     model = Options("", "")
+    given = {**model._asdict(), **values}
     found = {}
     for field, usual in model._asdict().items():
-        value = values[field]
+        value = given[field]
         if isinstance(usual, tuple):
             if not isinstance(value, list | tuple) or not all(isinstance(t, str) for t in value):
                 raise damaged

@@ -333,3 +333,12 @@ def test_doctor_tells(somebody):
 
 def test_nothing_of_the_store_is_open_to_others(somebody):
     assert stat.S_IMODE(os.stat(somebody.home / "cache/oci").st_mode) == 0o700
+
+
+def test_limits_and_folders_in_memory_without_root(somebody):
+    script = "ulimit -n; stat -c %u /m; touch /m/x; stat -c %u /m/x"
+    done = sh(somebody, script, "-u", "5", "--ulimit", "nofile=50:60", "--tmpfs", "/m:uid=5")
+    assert done.stdout.split() == ["50", "5", "5"], done.stderr
+    done = sh(somebody, "true", "--ulimit", "nofile=99999999")
+    assert done.returncode == 125 and done.stderr.count("\n") == 1
+    assert "nofile: 99999999 is more than may be had without root; write " in done.stderr

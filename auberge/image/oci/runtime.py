@@ -36,13 +36,17 @@ def defaults(
     user: str = "",
     env: Sequence[str] = (),
     cwd: str = "",
+    entrypoint: Sequence[str] = (),
 ) -> Defaults:
     """What to run in an image: its own choice, but for what a user says.
 
-    A command takes the place of the image's, not of its entry point; variables join the image's.
+    A command takes the place of the image's, not of its entry point; an entry point takes that of
+    both, and empty words in it are none. Variables join the image's.
     """
     config = image_config(record)
     args = (*config.entrypoint, *(command or config.cmd))
+    if entrypoint:
+        args = (*filter(None, entrypoint[:1]), *entrypoint[1:], *command)
     if not args:
         raise Refusal(f"{record.reference}: the image names no command; give one")
     identity = identify(user or config.user, record.layers, record.reference)
