@@ -128,16 +128,16 @@ class Bus:
     def _greet(self) -> None:
         """D-Bus Specification, "Authentication Protocol"."""
         deadline = time.monotonic() + self._patience
-        self._send(b"\0AUTH EXTERNAL\r\n")
+        # All at once, as sd-bus does: when systemd itself reads BEGIN together with a message, it
+        # does not look at that before more comes.
+        self._send(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")
         if self._line(deadline) != b"DATA":
             raise self._strange("it does not ask who we are")
-        self._send(b"DATA\r\n")
         if not self._line(deadline).startswith(b"OK "):
             raise Refusal(
                 "--systemd-cgroup: the bus does not let this user in; be root, or the user whose "
                 "bus it is"
             )
-        self._send(b"BEGIN\r\n")
 
     def _line(self, deadline: float) -> bytes:
         line = b""
@@ -269,7 +269,7 @@ class Bus:
         return (
             fields.get(HeaderFields.member) == "JobRemoved"
             and fields.get(HeaderFields.interface) == MANAGER
-            and str(fields.get(HeaderFields.sender, "")) == self._owner
+            and (self._direct or str(fields.get(HeaderFields.sender, "")) == self._owner)
         )
 
 

@@ -43,6 +43,8 @@ mkdir dev/shm dev/pts
 mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
 ln -s pts/ptmx dev/ptmx
 mkdir -p .$shared
+above=$shared
+while [ $above != / ]; do chmod a+rx .$above; above=$(dirname $above); done
 mount --bind $shared .$shared
 mkdir -p run/units/sockets.target.wants run/user/$user
 chown $user:$user run/user/$user
@@ -63,7 +65,13 @@ Environment=XDG_RUNTIME_DIR=/run/user/$user SYSTEMD_UNIT_PATH=/run/units
 ExecStart=/lib/systemd/systemd --user --unit=basic.target
 END
 echo 0123456789abcdef0123456789abcdef > etc/machine-id
-exec chroot . /usr/bin/env -i container=auberge-test SYSTEMD_UNIT_PATH=/run/units \
+echo tester:x:$user:$user::/tmp:/bin/sh >> etc/passwd
+echo tester:x:$user: >> etc/group
+mkdir run/before
+pivot_root . run/before  # no chroot: its processes could not make user namespaces
+cd /
+umount -l /run/before
+exec /usr/bin/env -i container=auberge-test SYSTEMD_UNIT_PATH=/run/units \
     PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --system --show-status=no
 """
 

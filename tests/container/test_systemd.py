@@ -2,12 +2,18 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
+import jeepney
 import pytest
 
+import auberge
+from auberge.cli.oci_about import template
+from auberge.container import stub
 from tests.container.bundles import Bundle, command_of
-from tests.container.systemd_world import world  # noqa: F401
+from tests.container.conftest import python
+from tests.container.systemd_world import USER, world  # noqa: F401
 
 pytestmark = pytest.mark.slow
 
@@ -153,3 +159,42 @@ def test_a_unit_that_has_failed_is_taken_over(world, bundle):  # noqa: F811
     assert world.show("failed-box.scope", "ActiveState") == {"ActiveState": "failed"}
     done = call(world, bundle, "ours", "run", "--bundle", bundle.path, bundle.name)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_users_systemd(world, bundle):  # noqa: F811
+    done = world.call("systemctl", "start", "users.service")
+    assert done.returncode == 0, done.stderr
+    bundle.config = template(rootless=True)
+    bundle.config["process"] = {**bundle.config["process"], "terminal": False,
+                                "args": ["/bin/cat", "/proc/self/cgroup"]}  # fmt: skip
+    spaces = bundle.config["linux"]["namespaces"]
+    bundle.config["linux"]["namespaces"] = [s for s in spaces if s["type"] != "cgroup"]
+    code = bundle.path / "code"
+    for package in (os.path.dirname(auberge.__file__), os.path.dirname(jeepney.__file__)):
+        shutil.copytree(package, code / os.path.basename(package))
+    stub.code()  # which a user without LLVM has from elsewhere
+    cache = bundle.path / "cache/code"
+    cache.mkdir(parents=True, mode=0o700)
+    for name in os.listdir(stub.cache_folder()):
+        if name.startswith("stub-"):
+            shutil.copy(os.path.join(stub.cache_folder(), name), cache)
+            os.chown(cache / name, USER, USER)
+    os.chown(cache, USER, USER)
+    os.chown(cache.parent, USER, USER)
+    for key in ("uidMappings", "gidMappings"):
+        bundle.config["linux"][key] = [{"containerID": 0, "hostID": USER, "size": 1}]
+    bundle.write()
+    bundle.path.chmod(0o755)
+    user = {"user": USER, "XDG_RUNTIME_DIR": f"/run/user/{USER}", "HOME": "/tmp",
+            "PYTHONPATH": str(code),
+            "AUBERGE_CACHE_DIR": str(cache.parent)}  # fmt: skip
+    runtime = [python(), "-m", "auberge.cli.oci", "--root", f"/run/user/{USER}/c",
+               "--systemd-cgroup", "run", "--bundle", bundle.path, bundle.name]  # fmt: skip
+    done = world.call(*runtime, **user)
+    assert done.stderr == (
+        "auberge-oci: --systemd-cgroup: this process is in the cgroup /work, outside of what this "
+        "user's systemd has; start it with `systemd-run --user --scope`\n"
+    )
+    done = world.call("systemd-run", "--user", "--scope", "-q", *runtime, **user)
+    where = f"/user.slice/users.service/user.slice/auberge-{bundle.name}.scope"
+    assert done.stdout.splitlines()[-1:] == [f"0::{where}"], done.stderr
