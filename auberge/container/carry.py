@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+from errno import EBUSY, EINVAL
 
 from auberge.container import stub
 from auberge.container.light import TYPE_CHECKING, Callable, NamedTuple, Sequence
@@ -58,13 +59,18 @@ class Child:
         kept: int = 0,
         start: int | None = None,
         console: int | None = None,
+        users: Sequence[int] = (),
+        listens: Callable[[int, int], None] | None = None,
     ) -> None:
+        """`users` are user namespaces that map mounts; `listens` is given the child's number, and
+        the listener of its filter for as long as the call lasts."""
         self._program = program
+        self._listens = listens
         self.pid = 0  # of the container's process, once it is cloned
         self._told: list[int] = []
-        self._hears, tells = os.pipe()
+        self._hears, tells = os.pipe() if listens is None else _sockets()
         goes, self._go = os.pipe()
-        given = [tells, goes, *(fd for fd in (start, console) if fd is not None)]
+        given = [tells, goes, *(fd for fd in (start, console) if fd is not None), *users]
         try:
             self._starter = _spawn(program.image, streams, kept, given)
         except BaseException:
@@ -104,7 +110,7 @@ class Child:
             pass
 
     def _hear(self) -> bool:
-        message = os.read(self._hears, MESSAGE)
+        message = os.read(self._hears, MESSAGE) if self._listens is None else self._receive()
         if len(message) < MESSAGE:
             return False
         what, number = struct.unpack("<QQ", message)
@@ -115,6 +121,20 @@ class Child:
             self._reap_starter()
         self._told.append(what)
         return True
+
+    def _receive(self) -> bytes:
+        """The next message; a descriptor with it is handed on, and closed."""
+        import socket
+
+        with socket.socket(fileno=os.dup(self._hears)) as ours:
+            message, fds, _, _ = socket.recv_fds(ours, MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
+        try:
+            if fds and self._listens is not None:
+                self._listens(self.pid, fds[0])
+        finally:
+            for fd in fds:
+                os.close(fd)
+        return message
 
     def _failure(self, row: int, number: int) -> Refusal:
         return explain(self._program.operation_of(row), number)
@@ -149,7 +169,8 @@ class Child:
 
 def explain(operation: object, number: int) -> Failure:
     """One line about an operation that failed."""
-    from auberge.container.steps import Execute, FindProgram, RunHook
+    from auberge.container.mounts import MapIds
+    from auberge.container.steps import Execute, Filter, FindProgram, HandOver, RunHook
 
     why = os.strerror(number).lower()
     if isinstance(operation, FindProgram):
@@ -161,9 +182,31 @@ def explain(operation: object, number: int) -> Failure:
     elif isinstance(operation, RunHook):
         what = {125: "it failed", 110: "it took too long"}.get(number, why)
         text = f"hook {operation.hook.path} ({operation.when}): {what}; mend it or take it out"
+    elif isinstance(operation, MapIds):
+        below = ", or one below it," if operation.deep else ""
+        text = (
+            f"{operation.where}: {operation.source}: the file system{below} cannot map ids "
+            f"({why}); take one that can, such as ext4 or tmpfs, and is not mapped already"
+        )
+    elif isinstance(operation, Filter):
+        text = f"$.linux.seccomp: the kernel refuses the filter: {why}; {_filter_hint(number)}"
+    elif isinstance(operation, HandOver):
+        text = (
+            f"$.linux.seccomp: the listener could not be sent: {why}; let the profile allow "
+            "'sendmsg'"
+        )
     else:
         text = f"{shown(operation)}: {why}; `auberge plan BUNDLE` shows all steps"
     return Failure(f"container: {text}", operation, number)
+
+
+def _filter_hint(number: int) -> str:
+    """What mends a filter that the kernel refuses (seccomp(2), "ERRORS")."""
+    if number == EINVAL:
+        return "take flags out that this kernel does not know"
+    if number == EBUSY:
+        return "the runtime itself is under a filter with a listener: only one can be"
+    return "set process.noNewPrivileges, or run as root"
 
 
 def shown(operation: object) -> str:
@@ -180,6 +223,14 @@ def _word(value: object) -> str:
         return f"<{len(value)} bytes>"
     text = str(value)
     return text if len(text) <= 200 and text.isprintable() else repr(text)[:200]
+
+
+def _sockets() -> tuple[int, int]:
+    """What a pipe is, but descriptors pass it, too: a message is one (unix(7), SOCK_SEQPACKET)."""
+    import socket
+
+    hears, tells = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return hears.detach(), tells.detach()
 
 
 def _reap(pid: int) -> None:

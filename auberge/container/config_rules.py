@@ -39,6 +39,9 @@ def _broken(config: Config) -> Iterator[tuple[str, str]]:
             yield f"$.mounts[{at}]", "only a bind mount can be mapped; add 'bind' to its options"
         if bool(mount.uid_mappings) != bool(mount.gid_mappings):
             yield f"$.mounts[{at}]", "maps users or groups alone; give uidMappings and gidMappings"
+        if (mount.uid_mappings or idmapped) and "remount" in mount.options:
+            yield f"$.mounts[{at}]", "cannot be mapped once it is mounted; take 'remount' out"
+        yield from _maps(f"$.mounts[{at}].", mount.uid_mappings, mount.gid_mappings)
     yield from _sysctls(linux, new)
     if linux.intel_rdt is not None:
         yield "$.linux.intelRdt", "resource directors are not supported; take it out"
@@ -103,13 +106,20 @@ def _mappings(linux: Linux) -> Iterator[tuple[str, str]]:
                 f"$.linux.{name}",
                 "needs a user namespace; add {'type': 'user'} to linux.namespaces",
             )
+    yield from _maps("$.linux.", linux.uid_mappings, linux.gid_mappings)
+
+
+def _maps(
+    where: str, uids: tuple[IdMapping, ...], gids: tuple[IdMapping, ...]
+) -> Iterator[tuple[str, str]]:
+    for name, mappings in (("uidMappings", uids), ("gidMappings", gids)):
         if len(mappings) > MOST_MAPPINGS:
-            yield f"$.linux.{name}", f"has {len(mappings)} lines; the kernel takes {MOST_MAPPINGS}"
+            yield f"{where}{name}", f"has {len(mappings)} lines; the kernel takes {MOST_MAPPINGS}"
         for at, mapping in enumerate(mappings):
             if mapping.size == 0:
-                yield f"$.linux.{name}[{at}].size", "maps nothing; write 1 at least"
+                yield f"{where}{name}[{at}].size", "maps nothing; write 1 at least"
             if any(_overlap(mapping, other) for other in mappings[:at]):
-                yield f"$.linux.{name}[{at}]", "overlaps one before it; map each id once"
+                yield f"{where}{name}[{at}]", "overlaps one before it; map each id once"
 
 
 def _overlap(one: IdMapping, two: IdMapping) -> bool:

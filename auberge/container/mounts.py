@@ -40,7 +40,7 @@ class MountRoot(NamedTuple):
         """
         table = stage.table
         if self.early:
-            mount, place = stage.taken.pop((self.path, "/")), "/"
+            mount, place = stage.taken[self.path, "/"].pop(0), "/"
         else:
             mount, place = stage.copy_of(table.text(self.path), deep=True), self.path
         flags = O_PATH | O_DIRECTORY | O_CLOEXEC
@@ -117,12 +117,32 @@ class TakeMount(NamedTuple):
     source: str
     destination: str
     deep: bool
+    propagation: int  # as of all that `Isolate` finds, which this is not among
 
     def rows(self, stage: Stage) -> None:
-        """`Bind` puts it in its place."""
-        stage.taken[self.source, self.destination] = stage.copy_of(
-            stage.table.text(self.source), self.deep
-        )
+        """`Bind` puts it in its place. It is no peer of the host's: what is mounted on it inside
+        would be mounted outside."""
+        mount = stage.copy_of(stage.table.text(self.source), self.deep)
+        stage.change(mount, propagation=self.propagation & ~k.MS_REC, deep=True)
+        stage.taken.setdefault((self.source, self.destination), []).append(mount)
+
+
+class MapIds(NamedTuple):
+    """Other owners for the files of the mount that was just taken, as its user namespace has it."""
+
+    where: str  # in config.json
+    source: str
+    destination: str
+    number: int  # which of the user namespaces that the runtime has made
+    deep: bool
+    uids: str
+    gids: str
+
+    def rows(self, stage: Stage) -> None:
+        """While nobody can see it, which the kernel asks for (mount_setattr(2))."""
+        users = stage.descriptors.users_at + self.number
+        mount = stage.taken[self.source, self.destination][-1]
+        stage.change(mount, k.MOUNT_ATTR_IDMAP, deep=self.deep, users=users)
 
 
 class Bind(NamedTuple):
@@ -146,7 +166,7 @@ class Bind(NamedTuple):
         """Its attributes are set before anybody can see it."""
         o = self.options
         if self.early:
-            mount = stage.taken.pop((self.source, self.destination))
+            mount = stage.taken[self.source, self.destination].pop(0)
         else:
             mount = stage.copy_of(stage.table.personal(self.source), o.deep)
         if o.set or o.clear:
@@ -354,7 +374,7 @@ class OpenTerminal(NamedTuple):
         table.call("fchmod", peer, 0o620)
         if self.console:
             stage.attach(stage.copy_of_open(peer), "/dev/console", directory=False)
-        _send_descriptor(stage, stage.descriptors.console_at, master, b"/dev/ptmx")
+        stage.send(stage.descriptors.console_at, master, b"/dev/ptmx")
         for stream in range(3):
             table.call("dup3", peer, stream, 0)
         table.call("ioctl", 0, k.TIOCSCTTY, 0)
@@ -391,13 +411,3 @@ def finish(stage: Stage, mount: Slot, options: Options) -> None:
 def _parent(stage: Stage, path: str) -> tuple[Slot, int]:
     above, _, name = path.rstrip("/").rpartition("/")
     return stage.place(above or "/"), stage.table.text(name)
-
-
-def _send_descriptor(stage: Stage, socket: int, file: Slot, text: bytes) -> None:
-    """One message with a descriptor (unix(7), SCM_RIGHTS): struct msghdr of 56 bytes."""
-    table = stage.table
-    control = table.words(20, 1 | 1 << 32, 0)  # cmsg_len, SOL_SOCKET and SCM_RIGHTS, descriptor
-    table.call("choose", file, store=Slot(control + 16))
-    vector = table.words(table.data(text), len(text))
-    message = table.words(0, 0, vector, 1, control, 24, 0)
-    table.call("sendmsg", socket, message, k.MSG_NOSIGNAL)

@@ -10,6 +10,7 @@ from auberge.container import kernel as k
 from auberge.container.config import Capabilities, Config, Device, Mount, Namespace, Process
 from auberge.container.devices import LINKS, DeviceNode, device_nodes, host_node
 from auberge.container.light import Callable, Iterator, NamedTuple
+from auberge.container.mount_ids import is_mapped, mount_ids
 from auberge.container.mount_options import Options, parse
 from auberge.container.mounts import (
     Bind,
@@ -17,6 +18,7 @@ from auberge.container.mounts import (
     MakeDevice,
     MakeLink,
     MakeReadOnly,
+    MapIds,
     Mask,
     MountFileSystem,
     MountOverlay,
@@ -41,6 +43,7 @@ from auberge.container.steps import (
     Execute,
     Filter,
     FindProgram,
+    HandOver,
     Hide,
     Join,
     LimitResources,
@@ -154,6 +157,7 @@ def _joined(
         yield _terminal(process, console=False)
     yield from _confined(process, host)
     yield from _identity(process, host, choices, set_groups)
+    yield from _asking(process, choices)
     yield AwaitStart()
     yield from _program(process, choices)
 
@@ -166,6 +170,8 @@ def _container(
     joined = tuple(s for s in linux.namespaces if s.path)
     early = "user" in new and host.privileged
     yield Seal()
+    if "mount" in new:  # as root over the host: in no user namespace may its mounts be mapped
+        yield from _mapped(config, host)
     if joined:
         yield Hide()
     yield from _joins(joined)
@@ -181,6 +187,8 @@ def _container(
         set_groups = set_groups or linux.gid_mappings[0].size > 1
         if any(m.container_id == 0 for m in linux.uid_mappings):
             yield BecomeRoot(set_groups)
+    elif host.privileged and any(space.type == "user" for space in joined):
+        yield BecomeRoot(set_groups)  # else nobody there, who could not make a folder
     yield Hide()
     yield SetUmask(0)
     if "cgroup" in new:
@@ -205,6 +213,7 @@ def _container(
     if linux.personality is not None:
         yield Personate(linux.personality)
     yield from _identity(process, host, choices, set_groups)
+    yield from _asking(process, choices)
     yield AwaitStart()
     if config.hooks.start_container:
         for hook in config.hooks.start_container:
@@ -233,18 +242,18 @@ def _root(
     assert root is not None
     path = _from(host.bundle, root.path)
     shared = linux.rootfs_propagation in ("shared", "rshared")
-    propagation = ROOT_PROPAGATION.get(linux.rootfs_propagation, k.MS_SLAVE | k.MS_REC)
-    if linux.rootfs_propagation in ("unbindable", "runbindable"):
-        propagation = k.MS_SLAVE | k.MS_REC  # an unbindable mount could not be copied
+    propagation = _propagation(config)
     yield Isolate(propagation, host.mount_of(path) if shared else None)
     yield choices.overlay or MountRoot(path, early)
     yield OpenNull()
     kinds = {space.type for space in linux.namespaces}
     userns = "user" in kinds
-    for mount in config.mounts:
+    mapped = mount_ids(config)
+    for at, mount in enumerate(config.mounts):
         lower = "" if choices.overlay else path
         mount = _labelled(mount, linux.mount_label or "", host)
-        yield from _mount(mount, host, "cgroup" in kinds, early, userns, lower)
+        taken = early or at in mapped
+        yield from _mount(mount, host, "cgroup" in kinds, taken, userns, lower)
     if _own_dev(config):
         yield from _devices(linux.devices, host, userns, early)
     for name, value in linux.sysctl.items():
@@ -269,16 +278,19 @@ def _root(
         yield Propagate(ROOT_PROPAGATION[linux.rootfs_propagation])
 
 
+def _propagation(config: Config) -> int:
+    """Of all mounts, while the root is made."""
+    wanted = config.linux.rootfs_propagation
+    if wanted in ("unbindable", "runbindable"):
+        return k.MS_SLAVE | k.MS_REC  # an unbindable mount could not be copied
+    return ROOT_PROPAGATION.get(wanted, k.MS_SLAVE | k.MS_REC)
+
+
 def _mount(
     mount: Mount, host: Host, namespaced: bool, early: bool, userns: bool, root: str
 ) -> Iterator[Operation]:
     options = parse(mount.options)
     destination = "/" + mount.destination.strip("/")
-    if options.idmap or mount.uid_mappings:
-        raise Refusal(
-            f"config.json: $.mounts: {mount.destination}: mounts with ids of their own are not "
-            "supported; take uidMappings, gidMappings and 'idmap' out"
-        )
     if options.remount:
         yield Remount(destination, options)
     elif options.bind:
@@ -345,16 +357,39 @@ def _cgroup(h: CgroupMount, destination: str, options: Options, namespaced: bool
 
 
 def _early(config: Config, host: Host, choices: Choices) -> Iterator[Operation]:
+    propagation = _propagation(config)
     if config.root is not None and choices.overlay is None:
-        yield TakeMount(_from(host.bundle, config.root.path), "/", True)
+        yield TakeMount(_from(host.bundle, config.root.path), "/", True, propagation)
     for mount in config.mounts:
-        options = parse(mount.options)
-        if options.bind:
-            destination = "/" + mount.destination.strip("/")
-            yield TakeMount(_from(host.bundle, mount.source or ""), destination, options.deep)
+        if parse(mount.options).bind and not is_mapped(mount):
+            yield _taken(mount, host, propagation)
     for node in device_nodes(config.linux.devices) if _own_dev(config) else ():
         if not stat.S_ISFIFO(node.mode):
-            yield TakeMount(host.node(node), node.path, False)
+            yield TakeMount(host.node(node), node.path, False, propagation)
+
+
+def _mapped(config: Config, host: Host) -> Iterator[Operation]:
+    """Mounts with maps of their own (config.md, "Mounts"), which `Bind` puts in their places."""
+    for at, one in mount_ids(config).items():
+        mount, where = config.mounts[at], f"$.mounts[{at}]"
+        if not host.privileged:
+            raise Refusal(
+                f"config.json: {where}: only root may map the ids of a mount; take uidMappings, "
+                "gidMappings and 'idmap' out"
+            )
+        taken = _taken(mount, host, _propagation(config))
+        yield taken
+        deep = parse(mount.options).idmap_below
+        uids, gids = (
+            one.ids.path or ",".join(f"{m.container_id}:{m.host_id}:{m.size}" for m in mappings)
+            for mappings in (one.ids.uids, one.ids.gids)
+        )
+        yield MapIds(where, taken.source, taken.destination, one.number, deep, uids, gids)
+
+
+def _taken(mount: Mount, host: Host, propagation: int) -> TakeMount:
+    source, destination = _from(host.bundle, mount.source or ""), "/" + mount.destination.strip("/")
+    return TakeMount(source, destination, parse(mount.options).deep, propagation)
 
 
 def _own_dev(config: Config) -> bool:
@@ -422,7 +457,7 @@ def _identity(
     if process.no_new_privileges:
         yield NoNewPrivileges()
     elif choices.filter is not None:
-        yield choices.filter  # while there is CAP_SYS_ADMIN, which it takes
+        yield from _filter(choices.filter)  # while there is CAP_SYS_ADMIN, which it takes
     if user.additional_gids and not set_groups:
         raise Refusal(
             "config.json: $.process.user.additionalGids: with a single group mapped, groups "
@@ -450,7 +485,20 @@ def _paths(process: Process) -> tuple[str, ...]:
     return tuple(f"{folder or '.'}/{name}" for folder in search.split(":"))
 
 
+def _filter(filter: Filter) -> Iterator[Operation]:
+    yield filter
+    if filter.asks:
+        yield HandOver()
+
+
+def _asking(process: Process, choices: Choices) -> Iterator[Operation]:
+    """A filter that asks an agent is loaded while the runtime is there to hand the listener on."""
+    if choices.filter is not None and choices.filter.asks and process.no_new_privileges:
+        yield from _filter(choices.filter)
+
+
 def _program(process: Process, choices: Choices) -> Iterator[Operation]:
-    if choices.filter is not None and process.no_new_privileges:
-        yield choices.filter  # as late as can be: the fewest system calls of ours are filtered
+    filter = choices.filter
+    if filter is not None and process.no_new_privileges and not filter.asks:
+        yield filter  # as late as can be: the fewest system calls of ours are filtered
     yield Execute(process.args, process.env)

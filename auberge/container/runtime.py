@@ -15,6 +15,8 @@ from auberge.container.cgroups import Cgroup
 from auberge.container.cgroups_layout import Layout, Node
 from auberge.container.config import Config, Hooks, Process, Resources
 from auberge.container.light import TYPE_CHECKING, Callable
+from auberge.container.listener import sender
+from auberge.container.mount_ids import is_mapped, open_ids
 from auberge.container.prepare import Prepared, needed_controllers
 from auberge.container.prepare import Start as Start
 from auberge.container.prepare import prepare as prepare
@@ -90,17 +92,24 @@ class Container:
     def _make(self, prepared: Prepared, how: Start, record: Record, cgroup: Cgroup) -> Child:
         config = prepared.config
         mark("record and cgroups")
-        fifo: int | None = None
-        if how.waits:
-            os.mkfifo(self.folder.fifo, 0o600)
-            fifo = os.open(self.folder.fifo, os.O_RDWR | os.O_CLOEXEC)
+        users = user_namespaces(config)
+        given = [*users]
         try:
-            descriptors = Descriptors(how.kept, fifo is not None, how.console is not None)
+            fifo: int | None = None
+            if how.waits:
+                os.mkfifo(self.folder.fifo, 0o600)
+                fifo = os.open(self.folder.fifo, os.O_RDWR | os.O_CLOEXEC)
+                given.append(fifo)
+            console = how.console is not None
+            descriptors = Descriptors(how.kept, fifo is not None, console, len(users))
             program = prepared.program(cgroup, descriptors)
-            child = Child(program, how.streams, how.kept, fifo, how.console)
+            listens = sender(config.linux.seccomp, lambda pid: state_of(
+                record._replace(pid=pid), "creating"
+            ))  # fmt: skip
+            child = Child(program, how.streams, how.kept, fifo, how.console, users, listens)
         finally:
-            if fifo is not None:
-                os.close(fifo)
+            for fd in given:
+                os.close(fd)
         try:
             confine = limiter(cgroup, config, prepared.layout)  # while its namespaces are made
             mark("table and start")
@@ -346,6 +355,11 @@ def state_of(record: Record, status: str) -> dict[str, object]:
         "bundle": record.bundle,
         "annotations": record.annotations,
     }
+
+
+def user_namespaces(config: Config) -> list[int]:
+    """Descriptors of the user namespaces that map mounts; raises Refusal."""
+    return open_ids(config) if any(is_mapped(mount) for mount in config.mounts) else []
 
 
 def limiter(cgroup: Cgroup, config: Config, layout: Layout) -> Callable[[], None]:

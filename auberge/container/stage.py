@@ -26,7 +26,8 @@ class Stage:
         self.root = self.table.slot(k.AT_FDCWD)  # the container's root: a descriptor
         self.null = self.table.slot(-1 & (1 << 64) - 1)  # the host's /dev/null
         self.empty = self.table.slot()  # an empty folder of the container's, once one is mounted
-        self.taken: dict[tuple[str, str], Slot] = {}  # copies of mounts, by source and place
+        self.taken: dict[tuple[str, str], list[Slot]] = {}  # copies of mounts, by source and place
+        self.listener = self.table.slot()  # where a filter asks: a descriptor
         self.program = self.table.slot()  # the address of the path that can be executed
         self.tasks: list[Slot] = []  # files of cgroup v1 that the child to be cloned writes to
         self.unified: Slot | None = None  # the cgroup in v2 that it is cloned into
@@ -50,6 +51,15 @@ class Stage:
         if number is not None:
             self.table.call("choose", number, store=Slot(message + 8))
         self.table.call("write", self.descriptors.tell_at, message, MESSAGE, error=self._leave)
+
+    def send(self, socket: int, file: Slot, text: bytes) -> None:
+        """One message with a descriptor (unix(7), SCM_RIGHTS): struct msghdr of 56 bytes."""
+        table = self.table
+        control = table.words(20, 1 | 1 << 32, 0)  # cmsg_len, SOL_SOCKET and SCM_RIGHTS, descriptor
+        table.call("choose", file, store=Slot(control + 16))
+        vector = table.words(table.data(text), len(text))
+        message = table.words(0, 0, vector, 1, control, 24, 0)
+        table.call("sendmsg", socket, message, k.MSG_NOSIGNAL)
 
     def wait(self) -> None:
         """Wait until the runtime says go on; without it, leave."""

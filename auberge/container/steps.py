@@ -12,7 +12,7 @@ from auberge.container.config import Hook, Personality, Rlimit, Scheduler
 from auberge.container.light import NamedTuple, Protocol
 from auberge.container.stage import O_CLOEXEC, O_DIRECTORY, O_PATH, Stage
 from auberge.container.table import Label, Slot
-from auberge.container.talk import CLONED, CREATED, READY
+from auberge.container.talk import CLONED, CREATED, LISTENS, READY
 from auberge.refusal import Refusal
 
 
@@ -341,7 +341,7 @@ class Filter(NamedTuple):
 
     program: bytes
     flags: int = 0
-    listener: bytes | None = None  # what the listener's agent is sent with the descriptor
+    asks: bool = False  # whether it has a listener (seccomp_unotify(2)), which HandOver hands over
 
     def rows(self, stage: Stage) -> None:
         """struct sock_fprog: how many instructions, and where."""
@@ -349,8 +349,21 @@ class Filter(NamedTuple):
         length, at = len(self.program) // 8, table.data(self.program)
         table.call(
             "seccomp", k.SECCOMP_SET_MODE_FILTER, self.flags,
-            table.data(struct.pack("<HxxxxxxQ", length, at)),
+            table.data(struct.pack("<HxxxxxxQ", length, at)), store=stage.listener,
         )  # fmt: skip
+
+
+class HandOver(NamedTuple):
+    """Send the listener of the filter to the runtime, and keep nothing of it."""
+
+    def rows(self, stage: Stage) -> None:
+        """One call that the filter must let pass: nobody could answer for it yet.
+
+        Closed at once: a process that holds its own listener waits for ever for an agent that died.
+        """
+        message = struct.pack("<QQ", LISTENS, 0)
+        stage.send(stage.descriptors.tell_at, stage.listener, message)
+        stage.table.attempt("close", stage.listener)
 
 
 class BecomeUser(NamedTuple):

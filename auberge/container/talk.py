@@ -13,8 +13,9 @@ MESSAGE = 16  # bytes of what is told to the runtime: a kind or a row, and a num
 FAILED = DATA  # where the stub writes which row failed, and the errno
 PAGE = 4096
 
-CLONED, READY, CREATED, DONE = 1, 2, 3, 4
-"""What a child tells: its process id is, it waits for go, it waits for start, it was not there."""
+CLONED, READY, CREATED, DONE, LISTENS = 1, 2, 3, 4, 5
+"""What a child tells: its process id is, it waits for go, it waits for start, it was not there, and
+with a descriptor, that its filter asks there."""
 LONGEST_STATE = 60_000  # bytes of what a hook reads: they fit a pipe
 SIGCHLD, SIGKILL = 17, 9
 
@@ -25,6 +26,7 @@ class Descriptors(NamedTuple):
     kept: int = 0  # how many preserved ones, from 3 on
     start: bool = False  # a FIFO that `start` writes to
     console: bool = False  # a socket that takes the terminal
+    users: int = 0  # how many user namespaces that map mounts
 
     @property
     def tell_at(self) -> int:
@@ -45,6 +47,11 @@ class Descriptors(NamedTuple):
     def console_at(self) -> int:
         """The socket for the terminal."""
         return self.go_at + 1 + self.start
+
+    @property
+    def users_at(self) -> int:
+        """The first of the user namespaces."""
+        return self.console_at + self.console
 
 
 class Late(NamedTuple):

@@ -195,18 +195,6 @@ def test_a_tmpfs_begins_with_what_it_covers(bundle, runtime):
     assert said == "hello\n700\nok\n"
 
 
-def test_mounts_with_ids_of_their_own_are_refused_by_name(bundle):
-    maps = [{"containerID": 0, "hostID": 1000, "size": 1}]
-    bundle.config["mounts"].append(
-        {"destination": "/mnt", "source": "/tmp", "options": ["bind", "idmap"],
-         "uidMappings": maps, "gidMappings": maps}
-    )  # fmt: skip
-    assert bundle.run("ours", "true").stderr == (
-        "auberge-oci: config.json: $.mounts: /mnt: mounts with ids of their own are not "
-        "supported; take uidMappings, gidMappings and 'idmap' out\n"
-    )
-
-
 def test_the_root_is_read_only_or_not(bundle, runtime):
     assert "Read-only" in bundle.said(runtime, "touch /x 2>&1; true")
     bundle.config["root"]["readonly"] = False

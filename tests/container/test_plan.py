@@ -14,6 +14,7 @@ from auberge.container.config import Config
 from auberge.container.config_file import parse
 from auberge.container.mold import program
 from auberge.container.mount_options import parse as options_of
+from auberge.container.mounts import Bind
 from auberge.container.plan import CgroupMount, Choices, Host, plan
 from auberge.container.steps import FindProgram
 from auberge.container.talk import Descriptors
@@ -73,6 +74,96 @@ def test_a_filter_is_late_if_it_can_be_and_early_if_it_must():
 
     found = names(planned(privileged, choices=choices))
     assert found.index("Filter") < found.index("BecomeUser")
+
+
+def test_a_filter_that_asks_is_loaded_while_the_runtime_hears_it():
+    from auberge.container.steps import Filter
+
+    choices = Choices("box", filter=Filter(b"\0" * 8, 8, True))
+    found = names(planned(choices=choices))
+    assert found[-5:] == ["SetUmask", "Filter", "HandOver", "AwaitStart", "Execute"]
+
+    def privileged(config):
+        config["process"]["noNewPrivileges"] = False
+
+    found = names(planned(privileged, choices=choices))
+    at = found.index("Filter")
+    assert found[at : at + 3] == ["Filter", "HandOver", "BecomeUser"]
+    assert found.count("Filter") == 1
+
+
+MAP = [{"containerID": 0, "hostID": 1000, "size": 1}, {"containerID": 1, "hostID": 5, "size": 2}]
+
+
+def mapped(*mounts, user=None):
+    """A configuration with these bind mounts, to /a, /b and so on."""
+
+    def change(config):
+        for place, (options, maps) in zip("abcd", mounts, strict=False):
+            config["mounts"].append(
+                {"destination": f"/{place}", "source": "/data", "options": ["bind", *options]}
+                | maps
+            )
+        if user is not None:
+            config["linux"]["namespaces"].append({"type": "user"} | user)
+        if user == {}:
+            config["linux"] |= {"uidMappings": MAP, "gidMappings": MAP[:1]}
+
+    return change
+
+
+def test_mounts_are_mapped_before_anybody_is_in_a_user_namespace():
+    own = {"uidMappings": MAP, "gidMappings": MAP}
+    both = (["idmap"], own), (["ridmap"], {"uidMappings": MAP, "gidMappings": MAP[:1]})
+    found = planned(mapped(*both, ([], own), user={}))
+    maps = [shown(one) for one in found if type(one).__name__ == "MapIds"]
+    ids = "uids=0:1000:1,1:5:2 gids=0:1000:1"
+    assert maps == [
+        f"MapIds where=$.mounts[6] source=/data destination=/a number=0 deep=False {ids},1:5:2",
+        f"MapIds where=$.mounts[7] source=/data destination=/b number=1 deep=True {ids}",
+        f"MapIds where=$.mounts[8] source=/data destination=/c number=0 deep=False {ids},1:5:2",
+    ]
+    assert names(found)[:3] == ["Seal", "TakeMount", "MapIds"]
+    assert names(found).index("Clone") > max(
+        at for at, one in enumerate(found) if type(one).__name__ in ("MapIds", "TakeMount")
+    )
+    binds = [one for one in found if isinstance(one, Bind) and one.source == "/data"]
+    assert [one.early for one in binds] == [True] * 3
+
+
+def test_a_mount_has_the_ids_of_the_containers_user_namespace():
+    (found,) = [o for o in planned(mapped((["idmap"], {}), user={})) if "MapIds" in shown(o)]
+    assert (found.uids, found.gids) == ("0:1000:1,1:5:2", "0:1000:1")
+    joined = planned(mapped((["idmap"], {}), user={"path": "/proc/5/ns/user"}))
+    assert names(joined)[:5] == ["Seal", "TakeMount", "MapIds", "Hide", "Join"]
+    assert (joined[2].uids, joined[2].gids) == ("/proc/5/ns/user",) * 2
+
+
+def test_who_may_not_map_and_what_has_no_maps_is_refused():
+    own = {"uidMappings": MAP, "gidMappings": MAP}
+    with pytest.raises(Refusal) as caught:
+        planned(mapped((["idmap"], own)), HOST._replace(privileged=False))
+    assert str(caught.value) == (
+        "config.json: $.mounts[6]: only root may map the ids of a mount; take uidMappings, "
+        "gidMappings and 'idmap' out"
+    )
+    with pytest.raises(Refusal) as caught:
+        planned(mapped((["ridmap"], {})))
+    assert "'idmap' has no maps" in str(caught.value)
+    many = [dict(MAP[0], hostID=number) for number in range(65)]
+
+    def change(config):
+        for one in many:
+            maps = {"uidMappings": [one], "gidMappings": [one]}
+            config["mounts"].append(
+                {"destination": "/a", "source": "/data", "options": ["bind"]} | maps
+            )
+
+    with pytest.raises(Refusal) as caught:
+        planned(change)
+    assert str(caught.value) == (
+        "config.json: $.mounts: has 65 different maps of ids; use 64 at most"
+    )
 
 
 def test_cgroups_of_both_versions_are_mounted():
