@@ -98,11 +98,11 @@ def template(rootless: bool) -> dict[str, object]:
 def features() -> dict[str, object]:
     """features-linux.md: what a configuration may ask for; whether this kernel grants it, such as a
     security module's labels, is said when it is asked for."""
-    from auberge.container.seccomp import FLAGS, NOTIFY
+    from auberge.container.seccomp import FLAGS
     from auberge.container.seccomp_library import ACTIONS, COMPARISONS
 
     options = {*ATTRIBUTES, *PROPAGATIONS, *SUPER, *NOTHING, "bind", "rbind", "remount"}
-    options |= {f"r{name}" for name in (*ATTRIBUTES, *PROPAGATIONS)}
+    options |= {f"r{name}" for name in (*ATTRIBUTES, *PROPAGATIONS)} | {"idmap", "ridmap"}
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.1.0",
@@ -117,7 +117,7 @@ def features() -> dict[str, object]:
             "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True},
             "seccomp": {
                 "enabled": True,
-                "actions": sorted(action for action in ACTIONS if action != NOTIFY),
+                "actions": sorted(ACTIONS),
                 "operators": sorted(COMPARISONS),
                 "knownFlags": sorted(FLAGS),
                 "supportedFlags": sorted(FLAGS),
@@ -125,6 +125,6 @@ def features() -> dict[str, object]:
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
             "intelRdt": {"enabled": False},
-            "mountExtensions": {"idmap": {"enabled": False}},
+            "mountExtensions": {"idmap": {"enabled": True}},
         },
     }  # fmt: skip

@@ -11,10 +11,11 @@ from auberge.container.config import Namespace, Process
 from auberge.container.home import with_home
 from auberge.container.host import this_host
 from auberge.container.light import NamedTuple, Sequence
+from auberge.container.listener import sender
 from auberge.container.mold import program
 from auberge.container.plan import Choices, plan_exec
 from auberge.container.prepare import compiled_filter, owned
-from auberge.container.runtime import Container, adjust
+from auberge.container.runtime import Container, adjust, state_of
 from auberge.container.steps import OpenCgroups
 from auberge.container.talk import CREATED, READY, Descriptors
 from auberge.refusal import Refusal
@@ -65,7 +66,8 @@ def enter(container: Container, process: Process, how: Entry) -> Child:
     else:
         entering = OpenCgroups(tuple(cgroup.tasks), cgroup.clone_into_beside(record.pid))
     made = program((entering, *steps), Descriptors(how.kept, False, how.console is not None))
-    child = Child(made, how.streams, how.kept, None, how.console)
+    listens = sender(config.linux.seccomp, lambda _: state_of(record, status))
+    child = Child(made, how.streams, how.kept, None, how.console, listens=listens)
     try:
         child.until(READY)
         if not processes.is_alive(record.pid, record.start_time):

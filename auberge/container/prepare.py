@@ -201,16 +201,13 @@ def compiled_filter(config: Config) -> Filter | None:
     profile = config.linux.seccomp
     if profile is None:
         return None
-    from auberge.container.seccomp import compile_filter
+    from auberge.container.seccomp import compile_filter, kernel_flags
     from auberge.container.steps import Filter
     from auberge.engine.cache import folder
 
     made = compile_filter(profile, folder())
-    if made.listener is not None:
-        raise Refusal(
-            "config.json: $.linux.seccomp: SCMP_ACT_NOTIFY is not supported; use another action"
-        )
-    return Filter(made.program, made.flags)
+    asks = made.listener is not None
+    return Filter(made.program, kernel_flags(made.flags, asks), asks)
 
 
 def owned(streams: Sequence[int]) -> tuple[int, ...]:

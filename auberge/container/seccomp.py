@@ -9,21 +9,21 @@ from binascii import crc32
 from errno import ENOSYS, EPERM
 from struct import Struct
 
+from auberge.container import kernel as k
 from auberge.container.config import Seccomp, SeccompSyscall, SyscallArg
 from auberge.container.light import NamedTuple
+from auberge.container.listener import NOTIFY, WHERE, asks
 from auberge.container.seccomp_library import ACTIONS, UNKNOWN, FilterContext, Library
 from auberge.refusal import Refusal
 
-WHERE = "$.linux.seccomp"
 FLAGS = {
-    "SECCOMP_FILTER_FLAG_TSYNC": 1,
-    "SECCOMP_FILTER_FLAG_LOG": 2,
-    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 32,
+    "SECCOMP_FILTER_FLAG_TSYNC": k.SECCOMP_FILTER_FLAG_TSYNC,
+    "SECCOMP_FILTER_FLAG_LOG": k.SECCOMP_FILTER_FLAG_LOG,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": k.SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": k.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
 }
 """seccomp(2), linux/seccomp.h."""
 
-NOTIFY = "SCMP_ACT_NOTIFY"
 LONGEST = 4096
 """BPF_MAXINSNS: more instructions the kernel does not take."""
 
@@ -62,10 +62,18 @@ def compile_filter(profile: Seccomp, cache: str | None = None) -> Filter:
     return found
 
 
+def kernel_flags(flags: int, asks: bool) -> int:
+    """The flags of a profile as the kernel takes them, with a listener or without (seccomp(2))."""
+    if not asks:  # EINVAL otherwise: nobody receives
+        return flags & ~k.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+    if flags & k.SECCOMP_FILTER_FLAG_TSYNC:  # its result would be a thread or a descriptor
+        flags |= k.SECCOMP_FILTER_FLAG_TSYNC_ESRCH
+    return flags | k.SECCOMP_FILTER_FLAG_NEW_LISTENER
+
+
 def _listener(profile: Seccomp) -> str | None:
     """Where a descriptor goes; only if the profile has a use for one, and then it must."""
-    notifying = any(rule.action == NOTIFY for rule in profile.syscalls)
-    if not notifying:
+    if not asks(profile):
         if profile.listener_metadata and not profile.listener_path:
             raise Refusal(
                 f"config.json: {WHERE}.listenerMetadata: there is no listener; give listenerPath"
@@ -76,7 +84,19 @@ def _listener(profile: Seccomp) -> str | None:
             f"config.json: {WHERE}.listenerPath: {NOTIFY} needs a listener; give the path of its "
             "socket"
         )
+    _check_sendmsg(profile)
     return profile.listener_path
+
+
+def _check_sendmsg(profile: Seccomp) -> None:
+    """The container's process sends its listener itself: nobody could take it out of a process that
+    hides (PR_SET_DUMPABLE) without being root over the host. No agent has it then."""
+    actions = {rule.action for rule in profile.syscalls if "sendmsg" in rule.names}
+    if not (actions or {profile.default_action}) & {"SCMP_ACT_ALLOW", "SCMP_ACT_LOG"}:
+        raise Refusal(
+            f"config.json: {WHERE}: {NOTIFY} needs sendmsg(2) for the listener to be sent; give "
+            "'sendmsg' the action SCMP_ACT_ALLOW"
+        )
 
 
 # -- kept on disk ---------------------------------------------------------------------------------
@@ -168,7 +188,7 @@ def _add(
                 "a number from 0 to 5"
             )
     for name in rule.names:
-        # runc fetches the descriptor with a write of the container's process; so do we.
+        # What tells us of a failure, too; runc and crun refuse it as well.
         if rule.action == NOTIFY and name == "write":
             raise Refusal(
                 f"config.json: {where}.names: {NOTIFY} cannot be for 'write', which starts the "

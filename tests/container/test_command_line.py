@@ -85,8 +85,11 @@ def test_features(capsys):
     assert {"rro", "bind", "rslave"} <= set(found["mountOptions"])
     assert "time" in found["linux"]["namespaces"]
     assert "SCMP_ACT_ERRNO" in found["linux"]["seccomp"]["actions"]
+    assert "SCMP_ACT_NOTIFY" in found["linux"]["seccomp"]["actions"]
+    assert "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" in found["linux"]["seccomp"]["supportedFlags"]
+    assert {"idmap", "ridmap"} <= set(found["mountOptions"])
+    assert found["linux"]["mountExtensions"]["idmap"]["enabled"] is True
     # each of these is refused with a line of its own
-    assert "SCMP_ACT_NOTIFY" not in found["linux"]["seccomp"]["actions"]
     assert found["linux"]["cgroup"]["systemd"] is True
     assert found["linux"]["intelRdt"]["enabled"] is False
 

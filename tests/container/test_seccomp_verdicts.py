@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from auberge.container.config import Seccomp, SeccompSyscall, SyscallArg
-from auberge.container.seccomp import compile_filter, make_program
+from auberge.container.seccomp import compile_filter, kernel_flags, make_program
 from auberge.container.seccomp_default import default_profile
 from auberge.refusal import Refusal
 from tests.container.filtered import answers
@@ -121,7 +121,7 @@ def test_a_whole_program_runs_under_our_own_profile():
     made = compile_filter(default_profile("x86_64"))
     code = INSIDE + (
         "\nimport subprocess, threading, socket, os"
-        "\nthreading.Thread(target=print, args=('thread',)).start()"
+        "\nthread = threading.Thread(target=print, args=('thread',)); thread.start(); thread.join()"
         "\nprint(subprocess.run(['sh', '-c', 'echo child | cat'], capture_output=True).stdout)"
         "\nsocket.create_server(('127.0.0.1', 0)).close()"
     )
@@ -212,6 +212,37 @@ def test_a_folder_that_cannot_be_written_does_no_harm(tmp_path):
     (tmp_path / "file").touch()
     one = Seccomp(ALLOW, syscalls=(SeccompSyscall(("sync",), ERRNO, 78),))
     assert compile_filter(one, str(tmp_path / "file" / "x")).program == make_program(one)
+
+
+@pytest.mark.parametrize(
+    "flags, asks, expected", [(0, False, 0), (0, True, 8), (1, True, 25), (39, False, 7)]
+)
+def test_flags_are_what_the_kernel_takes(flags, asks, expected):
+    """seccomp(2): NEW_LISTENER with TSYNC needs TSYNC_ESRCH, WAIT_KILLABLE_RECV a listener."""
+    assert kernel_flags(flags, asks) == expected
+
+
+@pytest.mark.parametrize(
+    "default, action, good",
+    [
+        (ALLOW, None, True), (ALLOW, "SCMP_ACT_LOG", True), ("SCMP_ACT_ERRNO", None, False),
+        ("SCMP_ACT_ERRNO", ALLOW, True), (ALLOW, "SCMP_ACT_NOTIFY", False),
+    ],
+)  # fmt: skip
+def test_a_listener_can_be_sent_or_the_profile_is_refused(default, action, good):
+    rules = [SeccompSyscall(("sync",), "SCMP_ACT_NOTIFY")]
+    if action is not None:
+        rules.append(SeccompSyscall(("sendmsg",), action))
+    profile = Seccomp(default, listener_path="/run/agent", syscalls=tuple(rules))
+    if good:
+        assert compile_filter(profile).listener == "/run/agent"
+        return
+    with pytest.raises(Refusal) as caught:
+        compile_filter(profile)
+    assert str(caught.value) == (
+        "config.json: $.linux.seccomp: SCMP_ACT_NOTIFY needs sendmsg(2) for the listener to be "
+        "sent; give 'sendmsg' the action SCMP_ACT_ALLOW"
+    )
 
 
 def test_flags_and_listener():
