@@ -41,6 +41,12 @@ def _broken(config: Config) -> Iterator[tuple[str, str]]:
             yield f"$.mounts[{at}]", "maps users or groups alone; give uidMappings and gidMappings"
         if (mount.uid_mappings or idmapped) and "remount" in mount.options:
             yield f"$.mounts[{at}]", "cannot be mapped once it is mounted; take 'remount' out"
+        if any(option.startswith(("idmap=", "ridmap=")) for option in mount.options):
+            # crun's own; what is not known of a bind mount's options is otherwise ignored
+            yield (
+                f"$.mounts[{at}].options",
+                "'idmap' has no value; write the maps as uidMappings and gidMappings",
+            )
         yield from _maps(f"$.mounts[{at}].", mount.uid_mappings, mount.gid_mappings)
     yield from _sysctls(linux, new)
     if linux.intel_rdt is not None:

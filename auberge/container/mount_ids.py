@@ -105,8 +105,9 @@ def _new(one: MountIds) -> int:
     from auberge.container.steps import AwaitRuntime, Clone, Seal
     from auberge.container.talk import READY, Descriptors
 
-    child = Child(program((Seal(), Clone(("user",)), AwaitRuntime()), Descriptors()))
+    child: Child | None = None
     try:
+        child = Child(program((Seal(), Clone(("user",)), AwaitRuntime()), Descriptors()))
         child.until(READY)
         write_maps(child.pid, one.ids.uids, one.ids.gids, one.where)
         return os.open(f"/proc/{child.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
@@ -117,4 +118,5 @@ def _new(one: MountIds) -> int:
             "look at the limit of descriptors, and that /proc is mounted"
         ) from None
     finally:
-        child.kill()
+        if child is not None:
+            child.kill()

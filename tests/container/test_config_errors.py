@@ -65,6 +65,7 @@ def put(path, value):
         ("linux.uidMappings", [{"containerID": 0, "hostID": 0, "size": 1}], "$.linux.uidMappings: needs a user namespace; add {'type': 'user'} to linux.namespaces"),
         ("mounts.0", {"destination": "/a", "type": "tmpfs", "options": ["idmap"]}, "$.mounts[0]: only a bind mount can be mapped; add 'bind' to its options"),
         ("mounts.0", {"destination": "/a", "options": ["bind"], "uidMappings": [{"containerID": 0, "hostID": 0, "size": 1}]}, "$.mounts[0]: maps users or groups alone; give uidMappings and gidMappings"),
+        ("mounts.0", {"destination": "/a", "options": ["bind", "idmap=uids=0-1-10;gids=0-1-10"]}, "$.mounts[0].options: 'idmap' has no value; write the maps as uidMappings and gidMappings"),
         ("mounts.0", {"destination": "/a", "options": ["bind", "remount", "ridmap"]}, "$.mounts[0]: cannot be mapped once it is mounted; take 'remount' out"),
         ("linux.sysctl", {"vm.swappiness": "1"}, "$.linux.sysctl['vm.swappiness']: belongs to the whole host; set it there with sysctl(8)"),
         ("linux.intelRdt", {}, "$.linux.intelRdt: resource directors are not supported; take it out"),

@@ -14,9 +14,9 @@ from auberge.container.config import Config
 from auberge.container.config_file import parse
 from auberge.container.mold import program
 from auberge.container.mount_options import parse as options_of
-from auberge.container.mounts import Bind
+from auberge.container.mounts import Bind, MapIds
 from auberge.container.plan import CgroupMount, Choices, Host, plan
-from auberge.container.steps import FindProgram
+from auberge.container.steps import Filter, FindProgram, HandOver
 from auberge.container.talk import Descriptors
 from auberge.refusal import Refusal
 
@@ -63,8 +63,6 @@ def test_joined_namespaces_are_entered_hidden_and_before_the_clone():
 
 
 def test_a_filter_is_late_if_it_can_be_and_early_if_it_must():
-    from auberge.container.steps import Filter
-
     choices = Choices("box", filter=Filter(b"\0" * 8))
     found = names(planned(choices=choices))
     assert found[-2:] == ["Filter", "Execute"]
@@ -77,8 +75,6 @@ def test_a_filter_is_late_if_it_can_be_and_early_if_it_must():
 
 
 def test_a_filter_that_asks_is_loaded_while_the_runtime_hears_it():
-    from auberge.container.steps import Filter
-
     choices = Choices("box", filter=Filter(b"\0" * 8, 8, True))
     found = names(planned(choices=choices))
     assert found[-5:] == ["SetUmask", "Filter", "HandOver", "AwaitStart", "Execute"]
@@ -297,6 +293,26 @@ def test_an_error_names_the_operation():
         "container: $.process.args[0]: 'x': no such file or directory; "
         "give a program that is in the container"
     )
+
+
+@pytest.mark.parametrize(
+    "operation, number, text",
+    [
+        (Filter(b"", 32), 22, "$.linux.seccomp: the kernel refuses the filter: invalid argument; "
+            "take flags out that this kernel does not know"),
+        (Filter(b"", 8, True), 16, "$.linux.seccomp: the kernel refuses the filter: device or "
+            "resource busy; the runtime itself is under a filter with a listener: only one can be"),
+        (Filter(b""), 13, "$.linux.seccomp: the kernel refuses the filter: permission denied; "
+            "set process.noNewPrivileges, or run as root"),
+        (HandOver(), 1, "$.linux.seccomp: the listener could not be sent: operation not permitted; "
+            "let the profile allow 'sendmsg'"),
+        (MapIds("$.mounts[7]", "/data", "/mnt", 0, True, "0:5:1", "0:5:1"), 22,
+            "$.mounts[7]: /data: the file system, or one below it, cannot map ids (invalid "
+            "argument); take one that can, such as ext4 or tmpfs, and is not mapped already"),
+    ],
+)  # fmt: skip
+def test_what_the_kernel_does_not_have_is_one_line(operation, number, text):
+    assert str(explain(operation, number)) == f"container: {text}"
 
 
 def test_the_plan_is_printed(tmp_path, capsys):
