@@ -89,8 +89,8 @@ def test_features(capsys):
     assert "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" in found["linux"]["seccomp"]["supportedFlags"]
     assert {"idmap", "ridmap"} <= set(found["mountOptions"])
     assert found["linux"]["mountExtensions"]["idmap"]["enabled"] is True
-    # each of these is refused with a line of its own
     assert found["linux"]["cgroup"]["systemd"] is True
+    # this is refused with a line of its own
     assert found["linux"]["intelRdt"]["enabled"] is False
 
 
