@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import jeepney
@@ -198,3 +199,50 @@ def test_a_users_systemd(world, bundle):  # noqa: F811
     done = world.call("systemd-run", "--user", "--scope", "-q", *runtime, **user)
     where = f"/user.slice/users.service/user.slice/auberge-{bundle.name}.scope"
     assert done.stdout.splitlines()[-1:] == [f"0::{where}"], done.stderr
+
+
+PODMAN = """
+[containers]
+pids_limit = 0
+[engine]
+cgroup_manager = "systemd"
+events_logger = "file"
+"""
+
+
+def test_podman_with_its_cgroup_manager_systemd(world, bundle):  # noqa: F811
+    if shutil.which("podman") is None:
+        pytest.skip("no podman here; apt install podman")
+    runtime = bundle.path / "auberge-oci"
+    runtime.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {os.getcwd()!r})\n"
+        "from auberge.cli.oci import main\nsys.exit(main())\n"
+    )
+    runtime.chmod(0o755)
+    (bundle.path / "containers.conf").write_text(PODMAN)
+    words = ["podman", "--root", bundle.path / "root", "--runroot", "/run/pod",
+             "--storage-driver", "vfs", "--runtime", runtime]  # fmt: skip
+
+    def podman(*more):
+        return world.call(*words, *more, CONTAINERS_CONF=str(bundle.path / "containers.conf"))
+
+    run = ("run", "-d", "--name", "box", "--network", "none", "--cgroupns", "host", "--ulimit",
+           "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--rootfs", bundle.root)  # fmt: skip
+    done = podman(*run, "/bin/sleep", "1000")
+    assert done.returncode == 0, done.stderr
+    unit = f"libpod-{done.stdout.strip()}.scope"
+    shown = world.show(unit, "ActiveState", "Slice", "Description")
+    assert shown == {
+        "ActiveState": "active",
+        "Slice": "machine.slice",
+        "Description": f"auberge-oci container {done.stdout.strip()}",
+    }
+    done = podman("exec", "box", "/bin/cat", "/proc/self/cgroup")
+    assert done.stdout.splitlines()[-1] == f"0::/machine.slice/{unit}", done.stderr
+    for _ in range(2):
+        done = podman("restart", "-t", "0", "box")
+        assert done.returncode == 0, done.stderr
+        assert world.show(unit, "ActiveState") == {"ActiveState": "active"}
+    done = podman("rm", "-f", "-t", "0", "box")
+    assert done.returncode == 0, done.stderr
+    assert world.show(unit, "LoadState") == {"LoadState": "not-found"}
