@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import jeepney
@@ -246,3 +247,22 @@ def test_podman_with_its_cgroup_manager_systemd(world, bundle):  # noqa: F811
     done = podman("rm", "-f", "-t", "0", "box")
     assert done.returncode == 0, done.stderr
     assert world.show(unit, "LoadState") == {"LoadState": "not-found"}
+
+
+@pytest.mark.parametrize("percent", range(10, 110, 10))
+def test_a_runtime_that_is_killed(world, bundle, percent):  # noqa: F811
+    bundle.linux["cgroupsPath"] = f":killed:{percent}"
+    bundle.process["args"] = ["/bin/sleep", "1000"]
+    unit = f"killed-{percent}.scope"
+    create = ("create", "--bundle", bundle.path, bundle.name)
+    begun = time.monotonic()
+    assert call(world, bundle, "ours", *create).returncode == 0
+    took = time.monotonic() - begun
+    call(world, bundle, "ours", "delete", "--force", bundle.name)
+    command = [*command_of("ours"), "--root", bundle.state, "--systemd-cgroup", *create]
+    world.call("timeout", "-s", "KILL", f"{took * percent / 100:.3f}", *command)
+    done = call(world, bundle, "ours", "delete", "--force", bundle.name)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert call(world, bundle, "ours", "list", "-q").stdout == ""
+    assert world.show(unit, "LoadState") == {"LoadState": "not-found"}
+    assert not os.path.exists(f"{world.cgroup}/system.slice/{unit}")
