@@ -71,7 +71,7 @@ mkdir run/before
 pivot_root . run/before  # no chroot: its processes could not make user namespaces
 cd /
 umount -l /run/before
-exec /usr/bin/env -i container=auberge-test SYSTEMD_UNIT_PATH=/run/units \
+exec /usr/bin/env -i container=auberge-test SYSTEMD_UNIT_PATH=/run/systemd/transient:/run/units \
     PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --system --show-status=no
 """
 

@@ -266,3 +266,20 @@ def test_a_runtime_that_is_killed(world, bundle, percent):  # noqa: F811
     assert call(world, bundle, "ours", "list", "-q").stdout == ""
     assert world.show(unit, "LoadState") == {"LoadState": "not-found"}
     assert not os.path.exists(f"{world.cgroup}/system.slice/{unit}")
+
+
+def test_a_daemon_reload_changes_nothing(world, bundle):  # noqa: F811
+    bundle.linux["cgroupsPath"] = ":reloaded:box"
+    bundle.process["args"] = ["/bin/sleep", "1000"]
+    run = ("run", "--detach", "--bundle", bundle.path, bundle.name)
+    assert call(world, bundle, "ours", *run).returncode == 0
+    try:
+        assert world.call("systemctl", "daemon-reload").returncode == 0
+        script = "echo > /dev/null && ! head -c 1 /dev/kmsg 2> /dev/null && cat /proc/self/cgroup"
+        done = call(world, bundle, "ours", "exec", bundle.name, "/bin/sh", "-c", script)
+        assert done.stdout.splitlines()[-1:] == ["0::/"], done.stderr
+        shown = world.show("reloaded-box.scope", "ActiveState", "Delegate")
+        assert shown == {"ActiveState": "active", "Delegate": "yes"}
+    finally:
+        done = call(world, bundle, "ours", "delete", "--force", bundle.name)
+    assert done.stderr == ""
