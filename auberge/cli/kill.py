@@ -29,5 +29,6 @@ def run(args: argparse.Namespace) -> int:
             if seen.status == roster.PAUSED:
                 guest.resume()  # in v1, what is frozen hears it when thawed
             client.wait(folder, record, PATIENCE)
+            roster.tidy(folder, record)
 
     return each(args.names, kill)

@@ -41,6 +41,7 @@ def stop(found: tuple[Seen, Record, Folder], seconds: float) -> None:
         if seen.status == roster.PAUSED:
             guest.resume()
         if client.wait(folder, record, min(max(0.0, seconds), LONGEST)) is not None:
+            roster.tidy(folder, record)
             return
         guest.signal(signal.SIGKILL)
         if guest.paused:
@@ -50,3 +51,4 @@ def stop(found: tuple[Seen, Record, Folder], seconds: float) -> None:
             raise
     if client.wait(folder, record, PATIENCE) is None:
         raise Refusal(f"{record.name}: still runs after KILL; see `auberge top {record.name}`")
+    roster.tidy(folder, record)

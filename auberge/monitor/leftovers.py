@@ -37,13 +37,15 @@ def is_paused(folder: str, name: str) -> bool:
         return False
 
 
-def is_running(folder: str, name: str) -> bool:
-    """Whether its first process lives, whoever waits for it."""
+def first_process(folder: str, name: str) -> tuple[int, int, str]:
+    """The number of its first process, when it began and at which start of the host, whoever waits
+    for it; zeros if it has none."""
     try:
         container = Container(os.path.join(folder, RUNTIME), name)
-        if not container.folder.exists():
-            return False
-        record = container.record()
-        return bool(record.pid) and container.status(record) != "stopped"
+        if container.folder.exists():
+            record = container.record()
+            if record.pid and container.status(record) != "stopped":
+                return record.pid, record.start_time, record.boot
     except Refusal:
-        return False
+        pass
+    return 0, 0, ""

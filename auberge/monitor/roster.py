@@ -86,6 +86,12 @@ def look(folder: Folder) -> Seen:
         record = folder.load()
     except Refusal as refusal:
         return Seen(folder.name, DAMAGED, str(refusal), None, folder)
+    if not record.process.pid and record.status != EXITED and not record.supervised:
+        # who started it was killed before it could say which process it is
+        from auberge.monitor.leftovers import first_process
+
+        found = guests.Process(*first_process(folder.path, record.id))
+        record = record._replace(process=found)
     status, note = _status(folder, record)
     return Seen(folder.name, status, note, record, folder)
 
@@ -95,11 +101,7 @@ def _status(folder: Folder, record: Record) -> tuple[str, str]:
         return EXITED, record.error
     supervised = record.supervised
     if not record.process.pid:
-        if supervised:
-            return CREATED, ""
-        from auberge.monitor.leftovers import is_running
-
-        return (RUNNING if is_running(folder.path, record.id) else EXITED), ALONE
+        return (CREATED, "") if supervised else (EXITED, ALONE)
     if not record.process.lives:
         return (RUNNING, "") if supervised else (EXITED, ALONE)
     note = "" if supervised else ALONE
@@ -196,6 +198,17 @@ def let_go(folder: Folder, record: Record) -> None:
 
         for _ in _alone(folder):
             let_go_containers(folder.path)
+
+
+def tidy(folder: Folder, record: Record) -> None:
+    """The same of a guest that has ended without its supervisor, which was killed, and all of it if
+    it was to be removed with its end; nothing to do if that lives, and does it itself."""
+    if record.supervised or record.process.lives:
+        return
+    if record.remove:
+        remove(folder)
+    else:
+        let_go(folder, record)
 
 
 def gone(record: Record) -> bool:
