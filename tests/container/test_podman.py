@@ -131,3 +131,17 @@ def test_a_pod_shares_namespaces(podman):
     second = podman("exec", "two", "sh", "-c", script)
     assert first.stdout == second.stdout
     assert first.stdout.split()[1:] == ["pod", "2"]
+
+
+def test_a_volume_keeps_its_owners_in_a_user_namespace(podman, tmp_path):
+    tmp_path.chmod(0o755)
+    (tmp_path / "file").write_text("")
+    os.chown(tmp_path / "file", 7, 7)
+    done = podman(
+        "run", "--rm", "--network", "none", "--uidmap", "0:100000:5000", "-v",
+        f"{tmp_path}:/mnt:idmap", "box", "/bin/sh", "-c",
+        "stat -c %u:%g /mnt/file; touch /mnt/made; head -1 /proc/self/uid_map",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["7:7", "0", "100000", "5000"]
+    assert (tmp_path / "made").stat().st_uid == 0
