@@ -5,6 +5,7 @@ import io
 import os
 import shutil
 import stat
+import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
@@ -342,3 +343,30 @@ def test_limits_and_folders_in_memory_without_root(somebody):
     done = sh(somebody, "true", "--ulimit", "nofile=99999999")
     assert done.returncode == 125 and done.stderr.count("\n") == 1
     assert "nofile: 99999999 is more than may be had without root; write " in done.stderr
+
+
+def test_a_disk_for_a_machine_has_the_images_owners(somebody):
+    if not shutil.which("debugfs", path="/usr/sbin:/sbin:/usr/bin"):
+        pytest.skip("e2fsprogs is not installed: apt install e2fsprogs")
+    code = """
+from auberge.image.oci.names import existing
+from auberge.monitor.machine_root import disk_of
+record = existing("owned")
+assert record.ids
+print(disk_of(record))
+"""
+    done = somebody.does(somebody.interpreter, "-c", code)
+    assert done.returncode == 0, done.stderr
+    disk = done.stdout.rstrip()
+    seen = {}
+    for name in ("/srv", "/srv/mine", "/srv/deep/file", "/bin/busybox"):
+        asked = ["debugfs", "-R", f"stat {name}", disk]
+        said = subprocess.run(
+            asked, capture_output=True, text=True, env={"PATH": "/usr/sbin:/sbin:/usr/bin"}
+        ).stdout.split()
+        seen[name] = int(said[said.index("User:") + 1]), int(said[said.index("Group:") + 1])
+    assert seen == {
+        "/srv": (1000, 2000), "/srv/mine": (1000, 1000), "/srv/deep/file": (999, 998),
+        "/bin/busybox": (0, 0),
+    }  # fmt: skip
+    assert os.listdir(os.path.dirname(disk)) == [os.path.basename(disk)]
