@@ -212,8 +212,7 @@ def stop(name: str, of_user: bool, description: str) -> None:
     with Bus(of_user) as bus:
         bus.listen()
         try:
-            path = bus.call("GetUnit", "s", (name,))[0]
-            if bus.get(str(path), f"{NAME}.Unit", "Description") != description:
+            if bus.get(bus.unit(name), f"{NAME}.Unit", "Description") != description:
                 return
             bus.job("StopUnit", "ss", (name, "replace"))
             bus.call("ResetFailedUnit", "s", (name,))

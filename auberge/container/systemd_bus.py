@@ -236,9 +236,17 @@ class Bus:
         """A property's value (org.freedesktop.DBus.Properties)."""
         to = (path, NAME, "org.freedesktop.DBus.Properties")
         answer = self.call("Get", "ss", (interface, name), to)
-        if len(answer) != 1 or not isinstance(answer[0], tuple):
+        value = answer[0] if len(answer) == 1 else None
+        if not isinstance(value, tuple) or len(value) != 2:
             raise self._strange(f"no value of {name}")
-        return answer[0][1]
+        return value[1]
+
+    def unit(self, name: str) -> str:
+        """The path of a unit that is loaded; raises Unanswered if there is none."""
+        answer = self.call("GetUnit", "s", (name,))
+        if len(answer) != 1 or not isinstance(answer[0], str):
+            raise self._strange(f"no path of {name}")
+        return answer[0]
 
     # -- jobs -----------------------------------------------------------------------------------
 

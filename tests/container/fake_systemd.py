@@ -38,6 +38,7 @@ class FakeSystemd:
         self.address = f"unix:path={folder}/bus"
         self.mount, self.top = mount, top
         self.manner = "done"
+        self.nonsense = ()
         self.calls = []
         self.units = {}
         (folder / "bus.conf").write_text(CONFIG.format(path=folder / "bus"))
@@ -78,7 +79,9 @@ class FakeSystemd:
         self.calls.append((method, message.body))
         error = {"denied": "org.freedesktop.DBus.Error.AccessDenied",
                  "exists": f"{NAME}.UnitExists"}.get(self.manner)  # fmt: skip
-        if method == "StartTransientUnit" and error:
+        if self.manner == "nonsense" and method != "Subscribe":
+            self.connection.send(new_method_return(message, *self.nonsense))
+        elif method == "StartTransientUnit" and error:
             text = f"No, {self.manner}.\nReally"
             self.connection.send(new_error(message, error, "s", (text,)))
         elif method == "Get":

@@ -180,6 +180,25 @@ def test_a_unit_that_is_somebody_elses_by_now(fake):
     assert "StopUnit" not in [method for method, _ in fake.calls]
 
 
+@pytest.mark.parametrize(
+    "nonsense",
+    [(), ("s", ("x",)), ("u", (7,)), ("ss", ("a", "b")), ("(s)", (("a",),)), ("v", (("s", ".."),)),
+     ("v", (("u", 7),)), ("o", ("/",))],
+)  # fmt: skip
+def test_answers_that_are_none(box, fake, nonsense):
+    fake.manner, fake.nonsense = "nonsense", nonsense
+    done = box.asked("run", "--bundle", str(box.path), box.name)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("auberge-oci: systemd: ") and done.stderr.count("\n") == 1
+    if nonsense and nonsense[0] == "v":
+        return  # a description that is another's, and no path
+    with pytest.raises(Refusal) as refusal:
+        stop("x.scope", False, description("box"))
+    # what is no path of D-Bus is not even sent
+    ends = ("; is that socket a bus?", "Object path ('x') must start with /; correct it")
+    assert str(refusal.value).endswith(ends)
+
+
 def test_nobody_has_systemds_name(tmp_path, monkeypatch):
     with FakeSystemd(tmp_path, "", "", owns=False) as made:
         monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", made.address)
