@@ -76,7 +76,9 @@ def test_its_name_can_be_had_again(inn):
     kill(record.supervisor.pid)
     gone(record.supervisor)
     inn.does("rm", "-f", "again")
-    inn.runs("again", "exit 0", "--rm")
+    inn.runs("again", "exit 0")
+    assert inn.does("wait", "again") == "0\n"
+    inn.does("rm", "again")
 
 
 @pytest.mark.parametrize("seed", range(10))
