@@ -18,6 +18,7 @@ OURS = (sys.executable, "-m", "auberge.cli.oci")
 WITHOUT_BOTH = (
     "unshare", "--mount", "sh", "-c", 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"', "sh",
 )  # fmt: skip
+LEAK = 'for n in $(seq 5 70); do eval "exec $n</"; done; exec "$@"'
 NUMBERS = itertools.count()
 ROOT = os.geteuid() == 0
 CAPABILITIES = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETUID", "CAP_SETGID", "CAP_SYS_CHROOT"]
@@ -65,6 +66,16 @@ class Bundle:
         return subprocess.run(
             self.command(runtime, *words), capture_output=True, text=True, timeout=60, **more
         )
+
+    def call_leaking(self, *words):
+        """Run a command of ours from a program that has left the host's root open, for all to
+        inherit; its status and what it wrote."""
+        self.write()
+        done = subprocess.run(
+            ["/bin/bash", "-c", LEAK, "-", *self.command("ours", *words)],
+            capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        return done.returncode, done.stdout, done.stderr
 
     def run(self, runtime, script=None, *options, **more):
         """Run the container to its end: a script of the shell's, or what the config says."""

@@ -31,6 +31,15 @@ def runtime(request):
     return request.param
 
 
+@pytest.fixture
+def outside(tmp_path):
+    """A folder of the host's that no container may see."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "file").write_text("of the host\n")
+    return folder
+
+
 USER = 54321
 
 

@@ -11,7 +11,7 @@ import pytest
 from auberge.image import find
 
 HERE = Path(__file__).parent
-JOB = "cd /work && exec python3 -B in_a_v2_machine.py > /dev/console 2>&1"
+JOB = "cd /task && exec python3 -B in_a_v2_machine.py > /dev/console 2>&1"
 
 
 @pytest.mark.slow
@@ -25,8 +25,8 @@ def test_limits_bite_in_a_machine_with_v2_alone(tmp_path):
     (tmp_path / "work" / "job").write_text(JOB)
     after = "systemd.run_success_action=poweroff systemd.run_failure_action=poweroff"
     command = [
-        "boot", "debian", "--net", "none", "-v", f"{tmp_path}/work:/work:ro", "--timeout", "800",
-        "--append", f'quiet systemd.run="/bin/sh /work/job" {after}',
+        "boot", "debian", "--net", "none", "-v", f"{tmp_path}/work:/task:ro", "--timeout", "800",
+        "--append", f'quiet systemd.run="/bin/sh /task/job" {after}',
     ]  # fmt: skip
     done = subprocess.run(
         [Path(sys.executable).with_name("auberge"), *command],

@@ -5,15 +5,6 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def outside(tmp_path):
-    """A folder of the host's that no container may see."""
-    folder = tmp_path / "outside"
-    folder.mkdir()
-    (folder / "file").write_text("of the host\n")
-    return folder
-
-
 def test_sysctls_are_not_written_through_the_images_own_proc(bundle, outside):
     """CVE-2025-52881: what is at /proc/sys may be anything."""
     fake = bundle.path / "fake"

@@ -2,28 +2,15 @@
 
 import json
 import os
-import subprocess
 
 import pytest
 
 pytestmark = pytest.mark.slow
 
-LEAK = 'for n in $(seq 5 70); do eval "exec $n</"; done; exec "$@"'
-
-
-def leaking(bundle, *words):
-    """Run a command from a program that has left the host's root open, for all to inherit."""
-    bundle.write()
-    done = subprocess.run(
-        ["/bin/bash", "-c", LEAK, "-", *bundle.command("ours", *words)],
-        capture_output=True, text=True, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
-
 
 def test_no_descriptor_of_the_host_reaches_the_program(bundle):
     bundle.process["args"] = ["ls", "/proc/self/fd"]
-    status, out, err = leaking(bundle, "run", "--bundle", str(bundle.path), bundle.name)
+    status, out, err = bundle.call_leaking("run", "--bundle", str(bundle.path), bundle.name)
     assert (status, out.split()) == (0, ["0", "1", "2", "3"]), err
 
 

@@ -7,15 +7,6 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def outside(tmp_path):
-    """A folder of the host's that no container may see."""
-    folder = tmp_path / "outside"
-    folder.mkdir()
-    (folder / "file").write_text("of the host\n")
-    return folder
-
-
 def test_links_that_are_exchanged_while_it_is_made(bundle, outside):
     """CVE-2021-30465: somebody else changes the image all the time."""
     (bundle.root / "a").mkdir()

@@ -5,15 +5,6 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def outside(tmp_path):
-    """A folder of the host's that no container may see."""
-    folder = tmp_path / "outside"
-    folder.mkdir()
-    (folder / "file").write_text("of the host\n")
-    return folder
-
-
 def test_a_link_as_the_place_of_a_mount_ends_inside(bundle, runtime, outside):
     source = bundle.path / "source"
     source.mkdir()

@@ -7,15 +7,6 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def outside(tmp_path):
-    """A folder of the host's that no container may see."""
-    folder = tmp_path / "outside"
-    folder.mkdir()
-    (folder / "file").write_text("of the host\n")
-    return folder
-
-
 def test_a_mask_is_the_hosts_null_device(bundle, outside):
     """CVE-2025-31133: an image whose /dev/null is a link to what is to be mounted instead."""
     bundle.config["mounts"] = [m for m in bundle.config["mounts"] if "/dev" not in m["destination"]]

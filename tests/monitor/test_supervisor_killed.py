@@ -81,15 +81,20 @@ def test_its_name_can_be_had_again(inn):
     inn.does("rm", "again")
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_killed_while_it_starts(inn, seed):
-    """The whole start takes some 0.2 seconds on an idle host."""
-    delay = random.Random(seed).uniform(0.0, 0.25)
+def begun(inn, delay):
+    """The command that starts the guest `early`, so many seconds after there was a supervisor."""
     starting = inn.start("run", "-d", "--net", "none", "--name", "early", "box", "sleep", "1000")
     deadline = time.monotonic() + 60
     while not (inn.guests / "early/supervisor.errors").exists():
         assert time.monotonic() < deadline and starting.poll() is None
     time.sleep(delay)
+    return starting
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_killed_while_it_starts(inn, seed):
+    """The whole start takes some 0.2 seconds on an idle host."""
+    starting = begun(inn, random.Random(seed).uniform(0.0, 0.25))
     for pid in supervisors(inn):
         kill(pid)
     out, errors = starting.communicate(timeout=60)
@@ -106,12 +111,7 @@ def test_killed_while_it_starts(inn, seed):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_removed_while_it_starts(inn, seed):
-    delay = random.Random(seed).uniform(0.0, 0.25)
-    starting = inn.start("run", "-d", "--net", "none", "--name", "early", "box", "sleep", "1000")
-    deadline = time.monotonic() + 60
-    while not (inn.guests / "early/supervisor.errors").exists():
-        assert time.monotonic() < deadline and starting.poll() is None
-    time.sleep(delay)
+    starting = begun(inn, random.Random(seed).uniform(0.0, 0.25))
     identity = inn.record("early").id
     inn("rm", "-f", "early")
     _, errors = starting.communicate(timeout=60)
