@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import marshal
 import os
-import stat
 import sys
 import zlib
 from contextlib import suppress
 from typing import NamedTuple
 
-from auberge.engine.code_folder import INTERPRETER, tidy
+from auberge.engine.code_folder import INTERPRETER, put, read_ours, tidy
 from auberge.engine.host import Host
 from auberge.refusal import Refusal
 
@@ -103,26 +102,6 @@ def _checksum(body: bytes) -> bytes:
     return zlib.crc32(body).to_bytes(4, "little") + zlib.adler32(body).to_bytes(4, "little")
 
 
-def read_ours(path: str) -> bytes | None:
-    """What the file holds, if there is one that nobody but this user could have written."""
-    try:
-        # Whatever is there: a pipe must not make us wait.
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        status = os.fstat(fd)
-        ours = status.st_uid == os.geteuid() and not status.st_mode & 0o022
-        if not ours or not stat.S_ISREG(status.st_mode):
-            return None
-        with suppress(OSError):
-            os.utime(fd)  # when it was used last
-        with open(fd, "rb", closefd=False) as file:
-            return file.read()
-    finally:
-        os.close(fd)
-
-
 def load() -> Entry:
     """The native interpreter for this host: from the cache, or built now by a compiler process."""
     ours = key()
@@ -158,17 +137,6 @@ def _build(path: str, key: str) -> Entry:
 
 
 def keep(path: str, data: bytes) -> None:
-    """Write it beside and rename, so that nobody ever sees half of it; or leave it, if none can."""
-    import tempfile
-
-    try:
-        fd, beside = tempfile.mkstemp(dir=os.path.dirname(path))
-    except OSError:
-        return
-    try:
-        with open(fd, "wb") as file:
-            file.write(data)
-        os.rename(beside, path)
-    except OSError:
-        with suppress(OSError):  # someone else has tidied up
-            os.unlink(beside)
+    """Put it there whole, or leave it, if none can."""
+    with suppress(OSError):
+        put(path, data)

@@ -1,4 +1,4 @@
-"""What is in the folder of generated code; and how it stays bounded, whatever versions come by.
+"""What is in the folder of generated code; how it gets there whole, and how it stays bounded.
 
 Each key (`cache.key`) has files of its own, and a key lasts no longer than the source it is made
 from. So those of other keys go, the one that was used longest ago first. Whoever has one open goes
@@ -61,3 +61,41 @@ def tidy(where: str, ours: str, room: int = ROOM) -> None:
         if room < 0 or not file.kind and now - file.used > HALF_DONE:
             with suppress(OSError):
                 os.unlink(os.path.join(where, file.name))
+
+
+def read_ours(path: str, largest: int = -1) -> bytes | None:
+    """What the file holds, if there is one that nobody but this user could have written.
+
+    Of a larger one than `largest` bytes, the beginning.
+    """
+    try:
+        # Whatever is there: a pipe must not make us wait.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        status = os.fstat(fd)
+        ours = status.st_uid == os.geteuid() and not status.st_mode & 0o022
+        if not ours or not stat.S_ISREG(status.st_mode):
+            return None
+        with suppress(OSError):
+            os.utime(fd)  # when it was used last
+        with open(fd, "rb", closefd=False) as file:
+            return file.read(largest)
+    finally:
+        os.close(fd)
+
+
+def put(path: str, data: bytes) -> None:
+    """Write it beside and rename, so that nobody ever sees half of it."""
+    import tempfile
+
+    fd, beside = tempfile.mkstemp(dir=os.path.dirname(path))
+    try:
+        with open(fd, "wb") as file:
+            file.write(data)
+        os.rename(beside, path)
+    except OSError:
+        with suppress(OSError):  # someone else has tidied up
+            os.unlink(beside)
+        raise

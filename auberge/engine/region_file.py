@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from auberge.engine.code_folder import PLACES, tidy
+from auberge.engine.code_folder import PLACES, put, tidy
 from auberge.engine.region_index import RegionIndex, kept_in
 from auberge.engine.region_record import (
     LARGEST,
@@ -49,8 +49,9 @@ class RegionFile:
         self.path = path
         self._flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         self._flags |= os.O_CREAT if create else 0
-        where, name = os.path.split(path)
-        self._beside = os.path.join(where, f"{PLACES}-{name.partition('-')[2]}")
+        self._folder, name = os.path.split(path)
+        self._key = name.partition("-")[2]
+        self._beside = os.path.join(self._folder, f"{PLACES}-{self._key}")
         self._index = RegionIndex()
         self._told: dict[bytes, int] = {}  # bytes of a page's places that `regions` told of
         self.used: set[tuple[bytes, int]] = set()  # by this process: told of, or compiled
@@ -208,8 +209,7 @@ class RegionFile:
         """Once, for those who compile: nobody else adds to the folder."""
         if not self._has_tidied:
             self._has_tidied = True
-            where, name = os.path.split(self.path)
-            tidy(where, name.partition("-")[2])
+            tidy(self._folder, self._key)
 
     def _lock(self) -> bool:
         """Lock out other writers of the file of our name, which may have been replaced since.
@@ -245,19 +245,9 @@ class RegionFile:
 
     def _replace(self, record: bytes) -> None:
         """Put another file in the place of ours, which is locked; others notice by its number."""
-        import tempfile
-
         size = os.fstat(self._file).st_size
         whole = worth_keeping(self._read(0, size), self.used, LIMIT // 2) + record
-        fd, beside = tempfile.mkstemp(dir=os.path.dirname(self.path))
-        try:
-            with open(fd, "wb") as file:
-                file.write(whole)
-            os.rename(beside, self.path)
-        except OSError:
-            with suppress(OSError):
-                os.unlink(beside)
-            raise
+        put(self.path, whole)
         self._follow()
 
     def _follow(self) -> bool:

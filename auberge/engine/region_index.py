@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 
+from auberge.engine.code_folder import put, read_ours
 from auberge.engine.region_record import HEADER, PLACE, Kept
 
 CHECK = 4  # bytes before the rest: its checksum
@@ -37,16 +38,8 @@ class RegionIndex:
     def load(self, path: str, file: int) -> None:
         """Take over what was noted of a file that is open, if it is of that file."""
         status = os.fstat(file)
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return
-        with open(fd, "rb") as noted:
-            whose = os.fstat(fd)
-            if whose.st_uid != os.geteuid() or whose.st_mode & 0o022:
-                return
-            data = noted.read(LARGEST_INDEX)
-        if zlib.crc32(data[CHECK:]) != int.from_bytes(data[:CHECK], "little"):
+        data = read_ours(path, LARGEST_INDEX)
+        if data is None or zlib.crc32(data[CHECK:]) != int.from_bytes(data[:CHECK], "little"):
             return
         with suppress(ValueError, EOFError, TypeError, OSError):
             number, end, last, first_header, last_header, places = marshal.loads(data[CHECK:])
@@ -62,20 +55,10 @@ class RegionIndex:
                 self.places, self.end, self.last, self.noted = places, end, last, end
 
     def save(self, path: str, file: int) -> None:
-        """Note it beside a file that is open; one that cannot be is not."""
-        import tempfile
-
+        """Note it beside a file that is open. Raises OSError."""
         headers = (os.pread(file, HEADER.size, at) for at in (0, self.last))
         data = marshal.dumps((os.fstat(file).st_ino, self.end, self.last, *headers, self.places))
-        fd, beside = tempfile.mkstemp(dir=os.path.dirname(path))
-        try:
-            with open(fd, "wb") as noted:
-                noted.write(zlib.crc32(data).to_bytes(CHECK, "little") + data)
-            os.rename(beside, path)
-        except OSError:
-            with suppress(OSError):
-                os.unlink(beside)
-            raise
+        put(path, zlib.crc32(data).to_bytes(CHECK, "little") + data)
         self.noted = self.end
 
 
