@@ -130,3 +130,9 @@ def test_headers_are_where_it_says(path: Path) -> None:
     assert end == len(data)
     assert (data[: HEADER.size], data[last : last + HEADER.size]) == (first_header, last_header)
     assert places.keys() == set(PAGES)
+
+
+def test_a_folder_in_a_notes_place_is_none(path: Path) -> None:
+    (path.parent / NOTED).unlink()
+    (path.parent / NOTED).mkdir()
+    assert contents(path) == CODE
