@@ -17,6 +17,7 @@ from auberge.image.apt import archives
 from auberge.image.oci import mapped
 from auberge.image.sources import debian_sources, host_sources, read_os_release
 from auberge.image.store import cache_directory, images
+from auberge.image.subordinate import user_name
 from auberge.machine import offers
 from auberge.machine.net.user import find_carrier
 from auberge.machine.offers import Fact
@@ -86,7 +87,7 @@ def system() -> list[Fact]:
         llvm = Fact("llvmlite", False, "not installed; only the engine `reference` works without")
     return [
         Fact("host", True, f"{kernel.machine}, Linux {kernel.release}, {release}"),
-        Fact("user", True, f"{offers.user_name()} ({os.getuid()})"),
+        Fact("user", True, f"{user_name(os.getuid())} ({os.getuid()})"),
         Fact("python", True, f"{platform.python_version()}, {sys.executable or 'nowhere'}"),
         llvm,
         offers.cores(),

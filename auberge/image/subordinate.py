@@ -84,7 +84,7 @@ def ranges(path: str) -> tuple[tuple[int, int], ...]:
     """
     uid = os.getuid()
     own = uid if path == USERS else os.getgid()
-    names = {str(uid), _name(uid)}
+    names = {str(uid), user_name(uid)}
     found: list[tuple[int, int]] = []
     for line in _lines(path):
         owner, _, rest = line.partition(":")
@@ -112,6 +112,16 @@ def where(program: str) -> str | None:
     return None
 
 
+def user_name(uid: int) -> str:
+    """What a user is called; the number where it has no name."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def write_map(tool: str, pid: int, lines: Sequence[tuple[int, int, int]]) -> None:
     """Have newuidmap or newgidmap write a map of a process's namespace; raises Refusal."""
     import subprocess
@@ -133,15 +143,6 @@ def write_map(tool: str, pid: int, lines: Sequence[tuple[int, int, int]]) -> Non
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 10
-
-
-def _name(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def _lines(path: str) -> list[str]:

@@ -71,7 +71,7 @@ def _most() -> str:
 
 def subordinate_ids() -> Fact:
     """Whether a user namespace of this user may have more than one user (newuidmap(1))."""
-    name = user_name()
+    name = subordinate.user_name(os.getuid())
     if tool := subordinate.missing_tool():
         return Fact("subordinate ids", False, f"{tool}: not installed (package uidmap)")
     ids = subordinate.granted()
@@ -201,16 +201,6 @@ def program(name: str, *asked: str) -> Fact:
         return Fact(name, False, f"{path}: does not answer")
     said = done.stdout.decode(errors="replace").strip().splitlines()
     return Fact(name, done.returncode == 0, f"{path}: {said[0]}" if said else path)
-
-
-def user_name() -> str:
-    """Who we are; the number where it has no name."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def lines(path: str) -> list[str]:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 
 from auberge.container.cgroups import Cgroup
+from auberge.image.subordinate import user_name
 from auberge.monitor.guest import Task, Usage
 
 LONGEST = 4096
@@ -55,16 +56,7 @@ def _task(pid: int) -> Task | None:
     fields = stat[end + 2 :].split()
     command = words.rstrip(b"\0").replace(b"\0", b" ") or b"[%s]" % stat[begin:end]
     seconds = (int(fields[11]) + int(fields[12])) / _TICKS
-    return Task(pid, int(fields[1]), _name(user), seconds, command.decode(errors="replace"))
-
-
-def _name(user: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(user).pw_name
-    except KeyError:
-        return str(user)
+    return Task(pid, int(fields[1]), user_name(user), seconds, command.decode(errors="replace"))
 
 
 def usage(cgroup: Cgroup, pid: int, network: bool) -> Usage:

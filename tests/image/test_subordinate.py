@@ -14,7 +14,7 @@ def ranges(tmp_path, monkeypatch, text, uid=1000):
     path.write_text(text)
     monkeypatch.setattr(subordinate, "USERS", str(path))
     monkeypatch.setattr(os, "getuid", lambda: uid)
-    monkeypatch.setattr(subordinate, "_name", lambda number: "me")
+    monkeypatch.setattr(subordinate, "user_name", lambda number: "me")
     return subordinate.ranges(str(path))
 
 

@@ -89,22 +89,14 @@ def _tried() -> str:
     if ids is None:
         return (
             "/etc/subuid and /etc/subgid grant no more; as root, "
-            f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {_me()}"
+            "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "
+            + subordinate.user_name(os.getuid())
         )
     try:
         call(ids, "nothing", [])
     except Refusal as refusal:
         return str(refusal)
     return ""
-
-
-def _me() -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def remove(path: str) -> None:
