@@ -84,12 +84,12 @@ def is_controlling(controllers: tuple[str, ...]) -> bool:
     return any(not name.startswith("name=") for name in controllers)
 
 
-def read_layout(proc: str = "/proc", root: str = "") -> Layout:
-    """The layout that the kernel tells the calling process about; `root` goes before every mount
-    point (for a host's files that are kept elsewhere)."""
+def read_layout(proc: str = "/proc", root: str = "", process: str = "self") -> Layout:
+    """The layout that the kernel tells the calling process about, with the place of `process` in
+    it; `root` goes before every mount point (for a host's files that are kept elsewhere)."""
     with open(f"{proc}/self/mountinfo", "rb") as file:
         mounts = file.read()
-    with open(f"{proc}/self/cgroup", "rb") as file:
+    with open(f"{proc}/{process}/cgroup", "rb") as file:
         cgroups = file.read()
     asked = (mounts, cgroups, root)
     known = _last.get(asked)

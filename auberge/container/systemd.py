@@ -9,7 +9,7 @@ goes by itself.
 import os
 
 from auberge.container.cgroups_files import Write
-from auberge.container.cgroups_layout import Hierarchy, Layout, Node, find_layout
+from auberge.container.cgroups_layout import Hierarchy, Layout, Node, read_layout
 from auberge.container.config import Config
 from auberge.container.light import NamedTuple, Sequence
 from auberge.container.systemd_annotations import asked
@@ -153,21 +153,17 @@ def start(scope: Scope, keeper: int) -> None:
                 # one that has failed is kept until somebody says that they have seen it
                 bus.call("ResetFailedUnit", "s", (name,))
                 result = _started(bus, body)
+            if result != "done":
+                raise Refusal(
+                    f"systemd: the job for {name} ended as {result[:40]!r}; "
+                    f"see `systemctl status {name}`"
+                )
+            _check_place(scope, keeper)
         except Unanswered:  # and so there is none of ours
             raise
         except BaseException:
             _undo(scope)
             raise
-    if result != "done":
-        _undo(scope)
-        raise Refusal(
-            f"systemd: the job for {name} ended as {result[:40]!r}; see `systemctl status {name}`"
-        )
-    try:
-        _check_place(scope, keeper)
-    except BaseException:
-        _undo(scope)
-        raise
 
 
 def _started(bus: Bus, body: tuple[object, ...]) -> str:
@@ -183,11 +179,7 @@ def _undo(scope: Scope) -> None:
 
 def _check_place(scope: Scope, keeper: int) -> None:
     """Raise Refusal unless the keeper is where the container's cgroups are to be."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        mounts = file.read()
-    with open(f"/proc/{keeper}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
-        cgroups = file.read()
-    layout = find_layout(mounts, cgroups)
+    layout = read_layout(process=str(keeper))
     wanted = [node.path for node in scope.nodes if _is_managed(node, layout)]
     found = [h.mount + h.own for h in layout.hierarchies if _is_managed(h, layout)]
     if found != wanted:
