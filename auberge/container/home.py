@@ -10,9 +10,15 @@ LARGEST = 1 << 20  # bytes of a passwd that are looked at
 
 def with_home(process: Process, root: str) -> Process:
     """The process with HOME in its environment; `root` is the container's, as a folder of ours."""
+    home = lacking(process, root)
+    return process if home is None else process._replace(env=(*process.env, home))
+
+
+def lacking(process: Process, root: str) -> str | None:
+    """The setting of HOME, if the process has none."""
     if any(setting.startswith("HOME=") for setting in process.env):
-        return process
-    return process._replace(env=(*process.env, f"HOME={home_of(root, process.user.uid)}"))
+        return None
+    return f"HOME={home_of(root, process.user.uid)}"
 
 
 def home_of(root: str, uid: int) -> str:

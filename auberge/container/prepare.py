@@ -130,12 +130,12 @@ def prepare_config(config: Config, bundle: str, name: str, how: Start) -> Prepar
     choices = Choices(
         name, how.pivot, how.keyring, owned(how.streams), compiled_filter(config), how.overlay
     )
-    home = bundle_home(config, bundle) if how.overlay is None else None
-    if home is not None and config.process is not None:
-        process = config.process._replace(env=(*config.process.env, home))
-        made = _planned(config._replace(process=process), host, choices)
-    else:
-        made = _planned(config, host, choices)
+    process, root, complete = config.process, config.root, config
+    if process is not None and root is not None and how.overlay is None:
+        from auberge.container.home import with_home
+
+        complete = config._replace(process=with_home(process, os.path.join(bundle, root.path)))
+    made = _planned(complete, host, choices)
     return Prepared(config, bundle, layout, nodes, lambda: made, scope=scope)
 
 
@@ -154,11 +154,11 @@ def _placed(
 def bundle_home(config: Config, bundle: str) -> str | None:
     """The setting of HOME that the process of a bundle lacks, from the image's passwd."""
     process, root = config.process, config.root
-    if process is None or root is None or any(one.startswith("HOME=") for one in process.env):
+    if process is None or root is None:
         return None
-    from auberge.container.home import home_of
+    from auberge.container.home import lacking
 
-    return f"HOME={home_of(os.path.join(bundle, root.path), process.user.uid)}"
+    return lacking(process, os.path.join(bundle, root.path))
 
 
 _last: list[tuple[Config, Host, Choices, Plan]] = []  # one whose plan asks the host for nothing
