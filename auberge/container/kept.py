@@ -18,6 +18,7 @@ from auberge.container import config as classes
 from auberge.container.carry import Program
 from auberge.container.config import Config
 from auberge.container.light import TYPE_CHECKING, Callable, NamedTuple
+from auberge.container.processes import boot_id
 from auberge.container.stub import cache_folder, read_private
 from auberge.container.talk import Descriptors, Late, Mold
 
@@ -159,13 +160,12 @@ def _sources() -> int:
     return found
 
 
-def _boot() -> bytes:
+def _boot() -> str:
     """This kernel, as long as it runs: what it can do, and how it was told to behave."""
     try:
-        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-            return file.read()
+        return boot_id()
     except OSError:
-        return b""
+        return ""
 
 
 def _encoded(value: object) -> object:

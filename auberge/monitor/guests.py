@@ -34,12 +34,12 @@ class Process(NamedTuple):
 
     pid: int = 0
     ticks: int = 0  # when it began (proc_pid_stat(5), field 22)
-    boot: str = ""  # /proc/sys/kernel/random/boot_id
+    boot: str = ""  # the host's start (processes.boot_id)
 
     @property
     def lives(self) -> bool:
         """Whether that very process has not ended."""
-        if not self.pid or self.boot != boot_id():
+        if not self.pid or self.boot != processes.boot_id():
             return False
         return processes.is_alive(self.pid, self.ticks)
 
@@ -83,14 +83,9 @@ class Record(NamedTuple):
         return self.process.lives or self.supervised
 
 
-def boot_id() -> str:
-    """What tells this start of the host from others."""
-    return processes.boot_id()
-
-
 def process(pid: int) -> Process:
     """That process, as a record names it."""
-    return Process(pid, processes.start_time(pid), boot_id())
+    return Process(pid, processes.start_time(pid), processes.boot_id())
 
 
 def now() -> str:
