@@ -24,13 +24,13 @@ def write_maps(
     if _is_self(uids, os.geteuid()):
         _write(pid, "uid_map", _lines(uids), where)
     else:
-        write_map("newuidmap", pid, [(m.container_id, m.host_id, m.size) for m in uids])
+        write_map("newuidmap", pid, uids)
     if _is_self(gids, os.getegid()):
         # "deny" must be there before an unprivileged user writes gid_map
         _write(pid, "setgroups", "deny", where)
         _write(pid, "gid_map", _lines(gids), where)
     else:
-        write_map("newgidmap", pid, [(m.container_id, m.host_id, m.size) for m in gids])
+        write_map("newgidmap", pid, gids)
 
 
 def _is_self(mappings: Sequence[IdMapping], number: int) -> bool:

@@ -16,7 +16,7 @@ from auberge.container.cgroups_layout import Layout, Node
 from auberge.container.config import Config, Hooks, Process, Resources
 from auberge.container.light import TYPE_CHECKING, Callable
 from auberge.container.listener import sender
-from auberge.container.mount_ids import is_mapped, open_ids
+from auberge.container.mount_ids import open_ids
 from auberge.container.prepare import Prepared, needed_controllers
 from auberge.container.prepare import Start as Start
 from auberge.container.prepare import prepare as prepare
@@ -92,7 +92,7 @@ class Container:
     def _make(self, prepared: Prepared, how: Start, record: Record, cgroup: Cgroup) -> Child:
         config = prepared.config
         mark("record and cgroups")
-        users = user_namespaces(config)
+        users = open_ids(config)
         given = [*users]
         try:
             fifo: int | None = None
@@ -355,11 +355,6 @@ def state_of(record: Record, status: str) -> dict[str, object]:
         "bundle": record.bundle,
         "annotations": record.annotations,
     }
-
-
-def user_namespaces(config: Config) -> list[int]:
-    """Descriptors of the user namespaces that map mounts; raises Refusal."""
-    return open_ids(config) if any(is_mapped(mount) for mount in config.mounts) else []
 
 
 def limiter(cgroup: Cgroup, config: Config, layout: Layout) -> Callable[[], None]:
