@@ -1,7 +1,7 @@
 """What `-e` and `--env-file` say of a guest's environment, as docker's users write it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from auberge.refusal import Refusal
 
@@ -15,14 +15,18 @@ def variables(texts: Sequence[str]) -> tuple[str, ...]:
 
     Raises Refusal for what has no name.
     """
-    found = []
     for text in texts:
-        name, equals, _ = text.partition("=")
-        if not name:
+        if not text.partition("=")[0]:
             raise Refusal(f"-e: {text!r} is not NAME=VALUE; write it so")
-        if equals or name in os.environ:
-            found.append(text if equals else f"{name}={os.environ[name]}")
-    return tuple(found)
+    return tuple(_with_ours(texts))
+
+
+def _with_ours(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        if "=" in text:
+            yield text
+        elif text in os.environ:
+            yield f"{text}={os.environ[text]}"
 
 
 def merged(texts: Sequence[str]) -> tuple[str, ...]:
@@ -36,7 +40,7 @@ def files(paths: Sequence[str]) -> tuple[str, ...]:
 
     Raises Refusal, with file and line.
     """
-    return tuple(text for path in paths for text in _file(path))
+    return tuple(_with_ours(text for path in paths for text in _file(path)))
 
 
 def _file(path: str) -> list[str]:
@@ -55,13 +59,12 @@ def _file(path: str) -> list[str]:
             text = line.removesuffix(b"\r").decode().lstrip(" \t")
         except UnicodeDecodeError:
             raise Refusal(f"{where}: not UTF-8; write it so") from None
-        name, equals, _ = text.partition("=")
+        name = text.partition("=")[0]
         if not text or text.startswith("#"):
             continue
         if not name or "\0" in text:
             raise Refusal(f"{where}: {text[:40]!r}: not NAME=VALUE; write it so")
         if any(letter.isspace() for letter in name):
             raise Refusal(f"{where}: {name[:40]!r}: a space in the name; take it out")
-        if equals or name in os.environ:
-            found.append(text if equals else f"{name}={os.environ[name]}")
+        found.append(text)
     return found
