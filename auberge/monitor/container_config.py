@@ -55,10 +55,10 @@ MOUNTS = (
     Mount("/dev/shm", "shm", (*_PLAIN, "mode=1777", "size=65536k"), "tmpfs"),
     Mount("/dev/mqueue", "mqueue", _PLAIN, "mqueue"),
 )
-PTS_OF_ROOT = Mount("/dev/pts", "devpts", (*_PTS, "gid=5"), "devpts")
 TTY = 5
 """The group of terminals, in every distribution."""
-PTS = Mount("/dev/pts", "devpts", _PTS, "devpts")  # where group 5 is nobody's
+PTS_OF_TTY = Mount("/dev/pts", "devpts", (*_PTS, f"gid={TTY}"), "devpts")
+PTS = Mount("/dev/pts", "devpts", _PTS, "devpts")  # where that group is nobody's
 SYS = Mount("/sys", "sysfs", (*_PLAIN, "ro"), "sysfs")
 SYS_OF_HOST = Mount("/sys", "/sys", ("rbind", *_PLAIN, "rro"), "none")
 CGROUP = Mount("/sys/fs/cgroup", "cgroup", (*_PLAIN, "relatime", "ro"), "cgroup")
@@ -89,7 +89,7 @@ def configuration(options: Options, defaults: Defaults, place: Place) -> Config:
     root = os.geteuid() == 0
     several = root or place.ids is not None
     has_tty_group = root or (place.ids is not None and place.ids.last[1] >= TTY)
-    mounts = [*MOUNTS, PTS_OF_ROOT if has_tty_group else PTS]
+    mounts = [*MOUNTS, PTS_OF_TTY if has_tty_group else PTS]
     mounts.append(SYS if root or place.net != "host" else SYS_OF_HOST)
     if _shows_cgroups(root, options.sparing):
         mounts.append(CGROUP)
