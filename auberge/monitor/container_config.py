@@ -220,7 +220,7 @@ def _limits(options: Options, root: bool) -> tuple[Rlimit, ...]:
                 f"--ulimit: {name.lower()}: {limit.hard} is more than may be had without root; "
                 f"write {most} at most"
             )
-    return tuple(Rlimit(*limit) for limit in found)
+    return tuple(found)
 
 
 @lru_cache(64)

@@ -1,6 +1,7 @@
 """What `--tmpfs`, `--ulimit`, `--add-host` and `--dns` say, as docker's users write it."""
 
-from auberge.container.clauses import RLIMITS
+from auberge.container.clauses import LARGEST_ID, RLIMITS
+from auberge.container.config import Rlimit
 from auberge.container.light import NamedTuple, Sequence
 from auberge.machine.share.volume import Volume, parse_volume
 from auberge.refusal import Refusal
@@ -23,14 +24,6 @@ class Tmpfs(NamedTuple):
 
     guest: str
     options: tuple[str, ...]
-
-
-class Limit(NamedTuple):
-    """A limit of resources, by its name in getrlimit(2), as `RLIMIT_NOFILE`."""
-
-    type: str
-    soft: int
-    hard: int
 
 
 class Entry(NamedTuple):
@@ -64,7 +57,7 @@ def _is_data(option: str) -> bool:
         case "mode":
             return len(value) <= 4 and set(value) <= set("01234567")
         case "uid" | "gid":
-            return value.isdecimal() and int(value) < (1 << 32) - 1
+            return value.isdecimal() and int(value) <= LARGEST_ID
         case "size" | "nr_inodes" | "nr_blocks":
             digits = value[:-1] if value[-1] in "kKmMgG%" else value
             return digits.isascii() and digits.isdecimal() and len(digits) <= 15
@@ -82,7 +75,7 @@ def parse_all_tmpfs(texts: Sequence[str], volumes: Sequence[Volume]) -> list[Tmp
     return found
 
 
-def parse_limit(text: str) -> Limit:
+def parse_limit(text: str) -> Rlimit:
     """`NAME=SOFT[:HARD]`, each a number or `unlimited`, which -1 is too; raises Refusal."""
     name, equals, rest = text.partition("=")
     soft, colon, hard = rest.partition(":")
@@ -96,7 +89,7 @@ def parse_limit(text: str) -> Limit:
         raise Refusal(f"--ulimit: {text!r}: write {name}=SOFT or {name}=SOFT:HARD, as nofile=1024")
     if low > high:
         raise Refusal(f"--ulimit: {text!r}: the soft limit is above the hard one; exchange them")
-    return Limit(f"RLIMIT_{upper}", low, high)
+    return Rlimit(f"RLIMIT_{upper}", low, high)
 
 
 def _amount(text: str) -> int | None:
@@ -106,7 +99,7 @@ def _amount(text: str) -> int | None:
     return number if 0 <= number <= UNLIMITED else None
 
 
-def parse_limits(texts: Sequence[str]) -> list[Limit]:
+def parse_limits(texts: Sequence[str]) -> list[Rlimit]:
     """All of them; of one that is there twice, the last, as docker has it."""
     return list({limit.type: limit for limit in map(parse_limit, texts)}.values())
 

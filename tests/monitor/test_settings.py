@@ -2,10 +2,11 @@
 
 import pytest
 
+from auberge.container.config import Rlimit
 from auberge.machine.share.volume import parse_volumes
 from auberge.monitor import settings
 from auberge.monitor.options import Options, check_machine
-from auberge.monitor.settings import UNLIMITED, Entry, Limit, Tmpfs
+from auberge.monitor.settings import UNLIMITED, Entry, Tmpfs
 from auberge.refusal import Refusal
 
 USUAL = ("nosuid", "nodev", "noexec")
@@ -47,10 +48,10 @@ def test_one_thing_in_one_place():
 
 
 def test_limits():
-    assert settings.parse_limit("nofile=1") == Limit("RLIMIT_NOFILE", 1, 1)
-    assert settings.parse_limit("RLIMIT_CORE=0:-1") == Limit("RLIMIT_CORE", 0, UNLIMITED)
+    assert settings.parse_limit("nofile=1") == Rlimit("RLIMIT_NOFILE", 1, 1)
+    assert settings.parse_limit("RLIMIT_CORE=0:-1") == Rlimit("RLIMIT_CORE", 0, UNLIMITED)
     assert settings.parse_limits(["core=1", "cpu=2", "core=unlimited"]) == [
-        Limit("RLIMIT_CORE", UNLIMITED, UNLIMITED), Limit("RLIMIT_CPU", 2, 2)
+        Rlimit("RLIMIT_CORE", UNLIMITED, UNLIMITED), Rlimit("RLIMIT_CPU", 2, 2)
     ]  # fmt: skip
 
 
