@@ -33,7 +33,7 @@ def run_until_killed(script, *arguments):
 
 KEEP = """
     import os, signal, sys, tempfile
-    from auberge.engine import cache
+    from auberge.engine import cache, code_folder
     from tests.cli.test_killed_at_any_point import ENTRY
 
     where, step = sys.argv[1], int(sys.argv[2])
@@ -66,7 +66,7 @@ KEEP = """
                 dying(len)("")
 
     tempfile.mkstemp = dying(tempfile.mkstemp)
-    cache.open = dying(lambda *arguments: Dying(open(*arguments)))
+    code_folder.open = dying(lambda *arguments: Dying(open(*arguments)))
     os.rename = dying(os.rename)
     cache.keep(path, data)
     assert steps == step, steps
