@@ -30,11 +30,8 @@ def key_of(diff_id: str, below: Sequence[str], depends: bool, ids: str = "") -> 
 
 def known_layer(diff_id: str, below: Sequence[str], ids: str = "") -> str | None:
     """The key of a layer if it is unpacked, to lie on others (keys, the lowest first)."""
-    if ids:
-        key = key_of(diff_id, below, True, ids)
-        return key if os.path.exists(at("layers", key, "layer.json")) else None
     for depends in (True, False):
-        key = key_of(diff_id, below, depends)
+        key = key_of(diff_id, below, depends, ids)
         # what says that it is there is renamed with it
         if os.path.exists(at("layers", key, "layer.json")):
             roots = [layer(each) for each in reversed(below)]

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import os
 from collections.abc import Iterable
+from typing import BinaryIO
 
 from auberge.image.oci.adding import Store
 from auberge.image.oci.changes import Change
@@ -20,20 +21,20 @@ def write_layer(store: Store, changes: Iterable[Change]) -> tuple[Descriptor, st
     """Write a layer's blob; what describes it, and its diff_id."""
     temporary = store.temporary()
     with open(temporary, "xb") as file:
-        # no name and no time in it: the same changes are the same blob
-        packed = gzip.GzipFile("", "wb", COMPRESSION, file, 0)
-        diff_id = write_changes(packed, changes)
-        packed.close()
+        diff_id = write_changes(file, changes)
     return take_layer(store, temporary), diff_id
 
 
-def write_changes(out: Sink, changes: Iterable[Change]) -> str:
-    """Write changes as an archive; its diff_id."""
-    hashing = Hashing(out)
+def write_changes(out: BinaryIO, changes: Iterable[Change]) -> str:
+    """Write changes as an archive, compressed; its diff_id."""
+    # no name and no time in it: the same changes are the same blob
+    packed = gzip.GzipFile("", "wb", COMPRESSION, out, 0)
+    hashing = Hashing(packed)
     archive = TarWriter(hashing)
     for change in changes:
         archive.add(change.entry, change.data())
     archive.close()
+    packed.close()
     return hashing.digest()
 
 

@@ -5,7 +5,6 @@ arguments as JSON and answers with JSON. All paths are of the store or of a gues
 directories are the user's; what is in them is strangers' work, and nothing of it is followed.
 """
 
-import gzip
 import json
 import os
 import sys
@@ -17,7 +16,7 @@ from auberge.image.oci.changes import as_inside
 from auberge.image.oci.commit import changes_of, owners_in
 from auberge.image.oci.compression import Uncompressed
 from auberge.image.oci.layer import Owner
-from auberge.image.oci.layer_writer import COMPRESSION, write_changes
+from auberge.image.oci.layer_writer import write_changes
 from auberge.image.oci.limits import Limits
 from auberge.image.oci.merge import copy_layers
 from auberge.image.oci.rootfs import OVERLAY, Rootfs, copy_root, like_root
@@ -43,10 +42,7 @@ def written(keys: list[str], path: str, upper: str, out: str) -> str:
     rootfs = Rootfs(OVERLAY, path, None, upper)
     changes = as_inside(changes_of(rootfs), (), (), owners_in(tuple(keys)))
     with open(out, "xb") as file:
-        packed = gzip.GzipFile("", "wb", COMPRESSION, file, 0)
-        diff_id = write_changes(packed, changes)
-        packed.close()
-    return diff_id
+        return write_changes(file, changes)
 
 
 def made_upper(upper: str, top: str) -> None:

@@ -10,16 +10,14 @@ from auberge.image.oci import content
 from auberge.image.oci.beneath import OPEN, remove_at
 from auberge.image.oci.beneath import opened as beneath
 from auberge.image.oci.entry import keeps
-from auberge.image.oci.layer import Contents
+from auberge.image.oci.layer import Contents, Owner
 from auberge.refusal import Refusal
 
 READ = os.O_RDONLY | os.O_CLOEXEC
 OBJECT = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def copy_layers(
-    keys: Sequence[str], target: str, owners: dict[str, tuple[int, int]] | None = None
-) -> None:
+def copy_layers(keys: Sequence[str], target: str, owners: dict[str, Owner] | None = None) -> None:
     """Copy layers, the lowest first, into an empty directory.
 
     With `owners`, all there is this user's, and whose it is in the layers is noted in it, by path.
@@ -50,9 +48,7 @@ def _remove_in(target: str, directory: str, names: list[str] | None) -> None:
 class Copier:
     """One layer, being copied onto what is there."""
 
-    def __init__(
-        self, source: str, target: str, owners: dict[str, tuple[int, int]] | None = None
-    ) -> None:
+    def __init__(self, source: str, target: str, owners: dict[str, Owner] | None = None) -> None:
         self._source = source
         self._target = target
         self._owners = owners

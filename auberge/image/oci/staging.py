@@ -5,7 +5,6 @@ runs in namespaces of its own, and is root in them whoever runs it. What it prin
 `status:` lines (dpkg(1), --status-fd), and at the end `done DIFF_ID` or `failed WHY`.
 """
 
-import gzip
 import json
 import os
 import subprocess
@@ -107,10 +106,7 @@ def stage(order: Order, is_alone: bool) -> str:
     # a computer of its own each time
     write("/etc/machine-id", b"")
     with open(order.layer, "wb") as file:
-        packed = gzip.GzipFile("", "wb", 6, file, 0)
-        diff_id = write_changes(packed, as_inside(Walk("/", True), (), (), owners))
-        packed.close()
-    return diff_id
+        return write_changes(file, as_inside(Walk("/", True), (), (), owners))
 
 
 def unpack_packages(names: list[str]) -> None:
