@@ -5,15 +5,14 @@ A program that does nothing is taken from each time. The first runs do not count
 
 import os
 import shutil
-import subprocess
 import tempfile
 from functools import partial
 
-from computing import ALONE, COMPILER, OPTIONS, PACKAGE, SOURCES, compiled, programs
+from harness.computing import ALONE, COMPILER, HOSTS, PACKAGE, compiled, programs, source
 from harness.guests import QEMU, QEMU_PACKAGE, qemu_is_here, qemu_run_program, run_program
 from harness.process import used
 from harness.report import Target, compare, interleaved, median_ratio, missing, report, rounds
-from starts import await_compiler
+from harness.translations import await_compiler
 
 BARE = [
     "-DBARE",
@@ -27,9 +26,9 @@ WARM = 4
 NATIVE = Target(most=2)
 
 
-def bare(name: str, folder: str) -> str:
+def bare(source: str, folder: str) -> str:
     """The path of a program for machine mode."""
-    return str(compiled(COMPILER, name, folder, *ALONE, *BARE))
+    return str(compiled(COMPILER, source, folder, *ALONE, *BARE))
 
 
 def cpu_of(command: list[str]) -> float:
@@ -49,21 +48,19 @@ def main() -> None:
     else:
         missing(QEMU, QEMU_PACKAGE)
     with tempfile.TemporaryDirectory() as folder:
-        source, nothing = (os.path.join(folder, name) for name in ("nothing.c", "nothing"))
-        with open(source, "w", encoding="utf-8") as file:
+        nothing = os.path.join(folder, "nothing.c")
+        with open(nothing, "w", encoding="utf-8") as file:
             file.write(NOTHING)
-        subprocess.run(
-            [COMPILER, *OPTIONS, *ALONE, *BARE, "-I", SOURCES, "-o", nothing, source], check=True
-        )
+        nothing = bare(nothing, folder)
         empty = [min(cpu_of(run(nothing)) for _ in range(count)) for run in runners]
         for name in programs():
-            path = bare(name, folder)
+            path = bare(source(name), folder)
             for _ in range(WARM):
                 used(run_program(path))
                 await_compiler()
             commands, starts = [run(path) for run in runners], [*empty]
-            if shutil.which("gcc"):
-                commands.append([compiled("gcc", name, folder)])
+            if shutil.which(HOSTS):
+                commands.append([compiled(HOSTS, source(name), folder)])
                 starts.append(0.0)
             found = interleaved(count, *(partial(cpu_of, command) for command in commands))
             ours, *others = (
@@ -71,7 +68,7 @@ def main() -> None:
                 for taken, less in zip(found, starts, strict=True)
             )
             compare(f"bare.{name}", "s", ours, others[0] if qemu_is_here() else [])
-            if shutil.which("gcc"):
+            if shutil.which(HOSTS):
                 report(f"bare.{name}.over_native", median_ratio(ours, others[-1]), "x", NATIVE)
 
 

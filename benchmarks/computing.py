@@ -6,11 +6,11 @@ The first runs of a program do not count: in them, what is hot is compiled, and 
 import io
 import os
 import shutil
-import subprocess
 import tempfile
 from contextlib import ExitStack
 from functools import partial
 
+from harness.computing import ALONE, COMPILER, HOSTS, PACKAGE, compiled, programs, source
 from harness.guests import (
     QEMU,
     QEMU_PACKAGE,
@@ -24,26 +24,9 @@ from harness.report import Target, compare, interleaved, median_ratio, missing, 
 
 from auberge.image.cpio import Cpio
 
-SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "computing")
-COMPILER, PACKAGE = "riscv64-linux-gnu-gcc", "gcc-riscv64-linux-gnu"
-OPTIONS = ["-O2", "-fno-math-errno"]
-ALONE = ["-static", "-nostdlib", "-fno-builtin", "-fno-tree-loop-distribute-patterns"]
 PROMPT = "root@tiny:~# "
 NATIVE = Target(most=3)
 WARM = 10  # runs of a program before those that count
-
-
-def programs() -> list[str]:
-    """Their names."""
-    return sorted(name[:-2] for name in os.listdir(SOURCES) if name.endswith(".c"))
-
-
-def compiled(compiler: str, name: str, folder: str, *options: str) -> str:
-    """The path of an executable."""
-    path = os.path.join(folder, f"{name}-{compiler}")
-    source = os.path.join(SOURCES, name + ".c")
-    subprocess.run([compiler, *OPTIONS, *options, "-o", path, source], check=True)
-    return path
 
 
 def archive(folder: str) -> bytes:
@@ -52,7 +35,7 @@ def archive(folder: str) -> bytes:
     files = Cpio(out)
     files.directory("bin")
     for name in programs():
-        with open(compiled(COMPILER, name, folder, *ALONE), "rb") as file:
+        with open(compiled(COMPILER, source(name), folder, *ALONE), "rb") as file:
             files.file(f"bin/compute_{name}", file.read(), 0o755)
     files.close()
     return out.getvalue()
@@ -91,11 +74,11 @@ def main() -> None:
             for guest in guests * WARM:
                 cpu_of(guest, name)
             runs = [partial(cpu_of, guest, name) for guest in guests]
-            if shutil.which("gcc"):
-                runs.append(partial(own_cpu_of, compiled("gcc", name, folder)))
+            if shutil.which(HOSTS):
+                runs.append(partial(own_cpu_of, compiled(HOSTS, source(name), folder)))
             ours, *others = interleaved(count, *runs)
             compare(f"computing.{name}", "s", ours, others[0] if qemu_is_here() else [])
-            if shutil.which("gcc"):
+            if shutil.which(HOSTS):
                 ratio = median_ratio(ours, others[-1])
                 report(f"computing.{name}.over_native", ratio, "x", NATIVE)
 

@@ -3,10 +3,8 @@
 The second one begins when the compiler has done what the first has left. By the clock.
 """
 
-import fcntl
 import os
 import tempfile
-import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,14 +21,13 @@ from harness.guests import (
 from harness.process import Process, used
 from harness.programs import elf_file
 from harness.report import Target, compare, missing, report, rounds
+from harness.translations import await_compiler
 
-from auberge.engine import cache
 from auberge.image import store
 
 FROM_INIT = "guest says:"
 LOGIN = "debian login: "  # in one piece only where the kernel is quiet
 PATIENCE = 900.0  # seconds
-QUIET, LONGEST = 1.0, 60.0  # seconds: without a new region, the compiler has finished; it has to
 
 FIRST, SECOND = Target(most=1.5), Target(most=0.6)
 SHORT = Target(most=1.1)
@@ -62,21 +59,6 @@ def build_interpreter() -> None:
     """Into the cache that is in force: a first start is one without translations."""
     with elf_file("nop") as path:
         used(run_program(path))
-
-
-def await_compiler() -> None:
-    """Wait until what was left to the compiler is in the cache."""
-    folder, deadline = cache.folder(), time.monotonic() + LONGEST
-    path = os.path.join(folder, f"regions-{cache.key()}")
-    size, since = -1, time.monotonic()
-    while time.monotonic() < deadline and time.monotonic() - since < QUIET:
-        time.sleep(0.1)
-        now = os.path.getsize(path) if os.path.exists(path) else 0
-        if now != size:
-            size, since = now, time.monotonic()
-    fd = os.open(folder, os.O_RDONLY)
-    fcntl.flock(fd, fcntl.LOCK_EX)  # it holds that while it works
-    os.close(fd)
 
 
 def starts(ours: Sequence[str], theirs: Sequence[str], text: str, count: int) -> Starts:
