@@ -78,6 +78,11 @@ class Job:
         """Its number in the machine."""
         return self.outcome.pid if self.outcome is not None else 0
 
+    @property
+    def inputs(self) -> list[Flow]:
+        """Its flows that only lead into the guest: a terminal's is not among them."""
+        return [flow for flow in self.flows if not flow.writes and not self.flags & TERMINAL]
+
     def wait(self, timeout: float | None = None) -> int | None:
         """Its exit status, once all that it wrote has been passed on; None if it still runs."""
         return self._jobs.wait(self, timeout)
@@ -167,9 +172,8 @@ class Jobs:
     def _end(self, job: Job, status: int) -> None:
         job.status = status
         job.outcome = job.outcome or Outcome()
-        for flow in job.flows:
-            if not flow.writes and not job.flags & TERMINAL:
-                flow.dropped = True  # nobody will read it
+        for flow in job.inputs:
+            flow.dropped = True  # nobody will read it
 
     # -- programs -------------------------------------------------------------------------------
 
@@ -195,7 +199,7 @@ class Jobs:
                 port.open()
             self._connect(job, streams, hear)
         for flow in job.flows:
-            if flow.writes or job.flags & TERMINAL:
+            if flow not in job.inputs:
                 self._streams.add(flow)
         self.send(request(RUN, job.number, body=body))
         try:
@@ -208,9 +212,8 @@ class Jobs:
         if hear is not None:
             with self._lock:
                 job.ports[0].shut()
-        for flow in job.flows:
-            if not (flow.writes or job.flags & TERMINAL):
-                self._streams.add(flow)
+        for flow in job.inputs:
+            self._streams.add(flow)
         outcome = job.outcome
         if outcome is None or (outcome.pid == 0 and outcome.stage == 0):
             raise Refusal(f"{_name(program)}: the machine ended before it could start; try again")
@@ -224,8 +227,8 @@ class Jobs:
         number and ports once the guest says that it has ended."""
         for flow in job.flows:
             flow.dropped = True
-            if not (flow.writes or job.flags & TERMINAL):
-                flow.close()  # the streams have not got it
+        for flow in job.inputs:
+            flow.close()  # the streams have not got it
         self._streams.look()
         self.send(request(SIGNAL, job.number, SIGKILL))
         with self._changed:
@@ -256,8 +259,7 @@ class Jobs:
             try:
                 self._await(ready, deadline, "machine")
             except Refusal:  # the guest has heard nothing of it
-                del self._jobs[number]
-                self._free = sorted({*self._free, *(port.number for port in ports)})
+                self._give_back(job)
                 raise
         return job
 
@@ -333,8 +335,11 @@ class Jobs:
             there = any(port.guest_open for port in job.ports)
             if job.status is not None and job.open <= 0 and not there:
                 self._leaving.remove(job)
-                del self._jobs[job.number]
-                self._free = sorted({*self._free, *(port.number for port in job.ports)})
+                self._give_back(job)
+
+    def _give_back(self, job: Job) -> None:
+        del self._jobs[job.number]
+        self._free = sorted({*self._free, *(port.number for port in job.ports)})
 
     def _await(self, condition: Callable[[], bool], deadline: float, what: str) -> None:
         while not condition():
