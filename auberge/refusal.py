@@ -7,3 +7,8 @@ class Refusal(Exception):
     The command line prints it and exits with 125; a program that uses Auberge as a library may
     catch it.
     """
+
+
+def reason(error: OSError) -> str:
+    """An error of the host in a few words, to be a part of such a line."""
+    return (error.strerror or str(error)).lower()

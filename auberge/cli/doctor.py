@@ -21,7 +21,7 @@ from auberge.image.subordinate import user_name
 from auberge.machine import offers
 from auberge.machine.net.user import find_carrier
 from auberge.machine.offers import Fact
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 PROGRAMS = (
     ("apt-get", "--version"),
@@ -114,7 +114,7 @@ def apt() -> Fact:
     try:
         found = debian_sources(host_sources(), read_os_release())
     except OSError as error:
-        return Fact("apt sources", False, f"apt-config: {offers.reason(error)}")
+        return Fact("apt sources", False, f"apt-config: {reason(error)}")
     named = ", ".join(f"{source.uri} ({' '.join(source.suites)})" for source in found)
     return Fact("apt sources", bool(found), named or "no Debian archive among them")
 
@@ -130,7 +130,7 @@ def engine() -> Choice:
     except Refusal as refusal:
         return Choice(command, None, str(refusal))
     except OSError as error:
-        return Choice(command, None, offers.reason(error))
+        return Choice(command, None, reason(error))
     return Choice(
         command,
         kind.name,
@@ -154,7 +154,7 @@ def image() -> Choice:
     except Refusal as refusal:
         return Choice("image build", None, str(refusal))
     except OSError as error:
-        return Choice("image build", None, offers.reason(error))
+        return Choice("image build", None, reason(error))
     why = "this host's apt names it; whether it has riscv64 is asked when an image is built"
     return Choice("image build", named, why)
 
@@ -164,7 +164,7 @@ def guests() -> Choice:
     try:
         names = ", ".join(f"{image.name}:{image.arch}" for image in images())
     except OSError as error:
-        return Choice("boot IMAGE", None, offers.reason(error))
+        return Choice("boot IMAGE", None, reason(error))
     return Choice("boot IMAGE", names or None, "built" if names else "`auberge image build tiny`")
 
 
@@ -174,7 +174,7 @@ def container_users() -> Choice:
     try:
         ids, why = mapped.current(), mapped.alone()
     except OSError as error:
-        return Choice(command, None, offers.reason(error))
+        return Choice(command, None, reason(error))
     if ids is not None:
         users, groups = ids.last
         return Choice(command, f"root and {users} more", f"with {groups} more groups, by newuidmap")

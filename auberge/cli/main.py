@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 FAILED = 125  # as docker: Auberge itself failed, not the guest
 INTERRUPTED = 130  # 128 + SIGINT
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return NOBODY_READS
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        complaint = where + (error.strerror or str(error)).lower()
+        complaint = where + reason(error)
     except MemoryError:
         complaint = "host: out of memory; give the guest less with --memory"
     print(f"auberge: {one_line(complaint)}", file=sys.stderr)

@@ -12,7 +12,7 @@ import sys
 
 from auberge.container.light import TYPE_CHECKING, Callable, NamedTuple, Sequence
 from auberge.container.stopwatch import lines, mark
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -129,7 +129,7 @@ def _main(argv: Sequence[str], alone: bool = False) -> int:
         return 130
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        complaint = where + (error.strerror or str(error)).lower()
+        complaint = where + reason(error)
     log.error(complaint)
     return FAILED
 

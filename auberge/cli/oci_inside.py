@@ -10,7 +10,7 @@ from auberge.container.config import Capabilities, Config, Process, User
 from auberge.container.config_file import parse
 from auberge.container.inside import Entry, enter
 from auberge.container.runtime import Container
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 
 def run(name: str, words: Words, root: str) -> int:
@@ -48,9 +48,7 @@ def process_of(config: Config, words: Words) -> Process:
             with open(path, "rb") as file:
                 return parse(file.read(), Process, os.path.basename(path))
         except OSError as error:
-            raise Refusal(
-                f"{path}: {(error.strerror or '').lower()}; give a process.json"
-            ) from None
+            raise Refusal(f"{path}: {reason(error)}; give a process.json") from None
     base = config.process or Process("/", ("/bin/sh",))
     process = base._replace(
         args=tuple(words.rest[1:]),

@@ -8,7 +8,7 @@ from auberge.cli.oci import Words
 from auberge.container.light import TYPE_CHECKING, Callable
 from auberge.container.runtime import Container, Start, prepare
 from auberge.container.stopwatch import mark
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 if TYPE_CHECKING:
     from socket import socket as Socket
@@ -108,8 +108,7 @@ class Console:
             try:
                 self._theirs.connect(path)
             except OSError as error:
-                why = (error.strerror or str(error)).lower()
-                raise Refusal(f"{path}: {why}; give a socket that listens") from None
+                raise Refusal(f"{path}: {reason(error)}; give a socket that listens") from None
         elif detach:
             raise Refusal(
                 "$.process.terminal: a terminal needs --console-socket here; give one, "

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 LONGEST_FILE = 1 << 20
 """Bytes; the kernel takes some 2 MiB of variables and arguments together (execve(2))."""
@@ -48,7 +48,7 @@ def _file(path: str) -> list[str]:
         with open(path, "rb") as file:
             data = file.read(LONGEST_FILE + 1)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
+        why = reason(error)
         raise Refusal(f"--env-file: {path}: {why}; name a file of lines NAME=VALUE") from None
     if len(data) > LONGEST_FILE:
         raise Refusal(f"--env-file: {path}: more than {LONGEST_FILE} bytes; name a shorter file")

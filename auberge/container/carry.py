@@ -13,7 +13,7 @@ from errno import EBUSY, EINVAL
 from auberge.container import stub
 from auberge.container.light import TYPE_CHECKING, Callable, NamedTuple, Sequence
 from auberge.container.talk import CLONED, LONGEST_STATE, MESSAGE, ROW, ROWS, SIGKILL
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 if TYPE_CHECKING:
     from auberge.container.steps import Operation
@@ -263,9 +263,8 @@ def _spawn(image: bytes, streams: Sequence[int], kept: int, given: Sequence[int]
             setsigdef=SIGNALS,
         )
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
         raise Refusal(
-            f"container: its first process cannot be started: {why}; "
+            f"container: its first process cannot be started: {reason(error)}; "
             "look at the limits of descriptors and processes, and that /proc is mounted"
         ) from None
     finally:

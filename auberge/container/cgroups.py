@@ -7,7 +7,7 @@ import time
 from auberge.container.cgroups_files import Write, number, numbers, read, refusal, write
 from auberge.container.cgroups_layout import Node
 from auberge.container.light import TYPE_CHECKING, Iterable, Sequence
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 if TYPE_CHECKING:
     from auberge.container.cgroups_stats import Stats
@@ -51,9 +51,8 @@ class Cgroup:
                         raise _undelegated(node, wanted & _names(node), error) from None
                     continue
                 except OSError as error:
-                    why = (error.strerror or str(error)).lower()
                     raise Refusal(
-                        f"{node.path}: the cgroup cannot be made: {why}; choose another "
+                        f"{node.path}: the cgroup cannot be made: {reason(error)}; choose another "
                         "linux.cgroupsPath"
                     ) from None
                 kept.append(node)
@@ -120,9 +119,8 @@ class Cgroup:
             try:
                 write(node.file("cgroup.procs"), str(pid))
             except OSError as error:
-                why = (error.strerror or str(error)).lower()
                 raise Refusal(
-                    f"{node.path}: process {pid} cannot be moved there: {why}; "
+                    f"{node.path}: process {pid} cannot be moved there: {reason(error)}; "
                     f"look at {node.path}/cgroup.type and at the limits above it"
                 ) from None
 
@@ -219,7 +217,7 @@ class Cgroup:
             else:
                 self._freeze_v1(node, frozen)
         except OSError as error:
-            why = (error.strerror or str(error)).lower()
+            why = reason(error)
             raise Refusal(f"{node.path}: {why}; the container is gone, delete it") from None
 
     def _freeze_v2(self, node: Node, frozen: bool) -> None:
@@ -370,7 +368,7 @@ def _enable(node: Node, needed: set[str]) -> None:
 
 def _undelegated(node: Node, needed: set[str], error: OSError) -> Refusal:
     wish = f"for limits of {', '.join(sorted(needed))} " if needed else ""
-    why = (error.strerror or str(error)).lower()
+    why = reason(error)
     return Refusal(
         f"{node.path}: the cgroup {wish}cannot be made: {why}; be root, or have cgroup v2 "
         "delegated (systemd-run --user --scope -p Delegate=yes ...), or leave the limits out"
@@ -408,7 +406,7 @@ def _remove(path: str) -> bool:
         return True
     except OSError as error:
         if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
-            why = (error.strerror or str(error)).lower()
+            why = reason(error)
             raise Refusal(f"{path}: the cgroup cannot be removed: {why}; be its owner") from None
     for below in _tree(path):
         try:

@@ -13,7 +13,7 @@ from auberge.container.cgroups import Cgroup
 from auberge.container.cgroups_files import Write
 from auberge.container.config import DeviceRule
 from auberge.container.light import NamedTuple, Sequence
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 WHERE = "$.linux.resources.devices"
 
@@ -135,7 +135,7 @@ def confine(cgroup: Cgroup, found: Sequence[Rule]) -> None:
     except OSError as error:
         if error.errno in (errno.EPERM, errno.EACCES) and os.geteuid() != 0:
             return
-        why = (error.strerror or str(error)).lower()
+        why = reason(error)
         raise Refusal(
             f"config.json: {WHERE}: {node.path}: no program of BPF can be attached: {why}; "
             "use a kernel with CONFIG_CGROUP_BPF"

@@ -7,7 +7,7 @@ from auberge.container.cgroups_files import write
 from auberge.container.cgroups_layout import Node
 from auberge.container.cgroups_stats import oom_kills
 from auberge.container.light import Sequence
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 
 class OomWatch:
@@ -29,7 +29,7 @@ class OomWatch:
         try:
             self._fd = _eventfd(node) if self._counting else _open(node.file("memory.events"))
         except OSError as error:
-            why = (error.strerror or str(error)).lower()
+            why = reason(error)
             raise Refusal(f"{node.path}: {why}; the container is gone, delete it") from None
         self._seen = self.kills()
         self._read()

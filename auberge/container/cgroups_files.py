@@ -4,7 +4,7 @@ import os
 from errno import EDQUOT
 
 from auberge.container.light import NamedTuple
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 _LONGEST = 1 << 25  # bytes read of one file: the numbers of four million processes
 _PIECE = 1 << 16
@@ -69,7 +69,7 @@ def numbers(text: str) -> dict[str, int]:
 def refusal(write: Write, path: str, error: OSError) -> Refusal:
     """What to tell a user when the kernel does not take a value."""
     place = f"config.json: {write.where}"
-    why = (error.strerror or str(error)).lower()
+    why = reason(error)
     if write.above and error.errno == EDQUOT:
         return Refusal(f"{place}: more than {write.text} bytes are in use; write a higher limit")
     if isinstance(error, FileNotFoundError):

@@ -5,7 +5,7 @@ import os
 from auberge.container.config import IdMapping
 from auberge.container.light import Sequence
 from auberge.image.subordinate import write_map
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 
 def write_maps(
@@ -50,9 +50,8 @@ def _write(pid: int, name: str, text: str, where: str) -> None:
         finally:
             os.close(fd)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
         kind = "gidMappings" if name == "gid_map" else "uidMappings"
         shown = " ".join(text.split())
         raise Refusal(
-            f"config.json: {where}.{kind}: {shown}: {why}; map ids that you may use"
+            f"config.json: {where}.{kind}: {shown}: {reason(error)}; map ids that you may use"
         ) from None

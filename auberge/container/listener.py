@@ -7,7 +7,7 @@ listener's descriptor over a socket; it answers the container's calls from then 
 
 from auberge.container.config import Seccomp
 from auberge.container.light import Callable
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 WHERE = "$.linux.seccomp"
 NOTIFY = "SCMP_ACT_NOTIFY"
@@ -53,8 +53,7 @@ def _send(path: str, message: bytes, listener: int) -> None:
             sent = socket.send_fds(agent, [message], [listener])
             agent.sendall(message[sent:])
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
         raise Refusal(
-            f"config.json: {WHERE}.listenerPath: {path!r}: {why}; "
+            f"config.json: {WHERE}.listenerPath: {path!r}: {reason(error)}; "
             "start the agent that listens there"
         ) from None

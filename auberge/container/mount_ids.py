@@ -8,7 +8,7 @@ import os
 
 from auberge.container.config import Config, IdMapping, Linux, Mount
 from auberge.container.light import NamedTuple
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 MOST = 64
 """Different maps in one configuration: each is a namespace, and a descriptor."""
@@ -90,9 +90,8 @@ def _open(one: MountIds) -> int:
     try:
         return os.open(one.ids.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
         raise Refusal(
-            f"config.json: $.linux.namespaces: {one.ids.path}: {why}; "
+            f"config.json: $.linux.namespaces: {one.ids.path}: {reason(error)}; "
             "give the path of a user namespace"
         ) from None
 
@@ -112,9 +111,8 @@ def _new(one: MountIds) -> int:
         write_maps(child.pid, one.ids.uids, one.ids.gids, one.where)
         return os.open(f"/proc/{child.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
         raise Refusal(
-            f"config.json: {one.where}: its user namespace cannot be opened: {why}; "
+            f"config.json: {one.where}: its user namespace cannot be opened: {reason(error)}; "
             "look at the limit of descriptors, and that /proc is mounted"
         ) from None
     finally:

@@ -9,7 +9,7 @@ from auberge.container.network_netlink import Netlink, NetlinkError
 from auberge.container.network_ports import free_port
 from auberge.container.network_rules import Rules
 from auberge.machine.net.forward import Forward
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 INSIDE = "eth0"
 """The name of a container's end."""
@@ -75,7 +75,7 @@ def attach(
         except NetlinkError as error:
             raise _refusal(error) from None
         except OSError as error:
-            why = (error.strerror or str(error)).lower()
+            why = reason(error)
             raise Refusal(
                 f"network: {error.filename or f'process {pid}'}: {why}; be root, or use --net user"
             ) from None

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from auberge.container.light import Iterator, NamedTuple
 from auberge.machine.net.forward import Forward, parse_forward
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 
 class Subnet(NamedTuple):
@@ -84,8 +84,7 @@ class Leases:
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
             lock = os.open(f"{self._folder}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            why = (error.strerror or str(error)).lower()
-            raise Refusal(f"{self._folder}: {why}; be root, or use --net user") from None
+            raise Refusal(f"{self._folder}: {reason(error)}; be root, or use --net user") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

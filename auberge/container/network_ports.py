@@ -3,7 +3,7 @@
 import socket
 
 from auberge.machine.net.forward import Forward
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 
 def free_port(forward: Forward) -> Forward:
@@ -18,7 +18,7 @@ def free_port(forward: Forward) -> Forward:
         try:
             probe.bind((forward.address, forward.host))
         except OSError as error:
-            why = (error.strerror or str(error)).lower()
+            why = reason(error)
             raise Refusal(f"ports: {forward}: {why}; choose another port of the host") from None
         port: int = probe.getsockname()[1]
         return forward._replace(host=port)

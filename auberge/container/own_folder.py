@@ -3,7 +3,7 @@
 import os
 import stat
 
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 
 def own_folder() -> str:
@@ -16,8 +16,7 @@ def own_folder() -> str:
         pass
     except OSError as error:
         raise Refusal(
-            f"{path}: {(error.strerror or 'unusable').lower()};"
-            " set XDG_RUNTIME_DIR to a folder of yours"
+            f"{path}: {reason(error)}; set XDG_RUNTIME_DIR to a folder of yours"
         ) from None
     check_ours(path)
     return path

@@ -13,7 +13,7 @@ from auberge.container.cgroups_layout import Layout, Node, read_layout
 from auberge.container.config import LONGEST, Config
 from auberge.container.light import TYPE_CHECKING, Callable, NamedTuple, Sequence
 from auberge.container.talk import Descriptors
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 if TYPE_CHECKING:
     from auberge.container.cgroups import Cgroup
@@ -111,8 +111,7 @@ def read(path: str) -> bytes:
             return file.read(LONGEST + 1)
     except OSError as error:
         raise Refusal(
-            f"{path}: {(error.strerror or 'unreadable').lower()}; "
-            "give the folder of a bundle, with its config.json"
+            f"{path}: {reason(error)}; give the folder of a bundle, with its config.json"
         ) from None
 
 

@@ -9,7 +9,7 @@ import os
 
 from auberge.container.light import NamedTuple, read_json, write_json
 from auberge.container.processes import boot_id
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 FORMAT = 1
 LONGEST_ID = 1024
@@ -74,8 +74,7 @@ class Folder:
             ) from None
         except OSError as error:
             raise Refusal(
-                f"{self.path}: {(error.strerror or str(error)).lower()}; "
-                "name a folder of yours with --root"
+                f"{self.path}: {reason(error)}; name a folder of yours with --root"
             ) from None
 
     def exists(self) -> bool:

@@ -24,7 +24,7 @@ from auberge.container.prepare import prepare_config as prepare_config
 from auberge.container.record import CgroupPlace, Folder, Record
 from auberge.container.stopwatch import mark
 from auberge.container.talk import CREATED, READY, SIGKILL, Descriptors
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 if TYPE_CHECKING:
     from auberge.container.systemd import Keeper, Scope
@@ -385,9 +385,8 @@ def adjust(pid: int, process: Process) -> None:
             with open(f"/proc/{pid}/oom_score_adj", "w", encoding="ascii") as file:
                 file.write(str(process.oom_score_adj))
         except OSError as error:
-            why = (error.strerror or str(error)).lower()
             raise Refusal(
-                f"config.json: $.process.oomScoreAdj: {process.oom_score_adj}: {why}; "
+                f"config.json: $.process.oomScoreAdj: {process.oom_score_adj}: {reason(error)}; "
                 "only root may lower it"
             ) from None
     if process.rlimits and os.geteuid() == 0:

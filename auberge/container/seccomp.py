@@ -14,7 +14,7 @@ from auberge.container.config import Seccomp, SeccompSyscall, SyscallArg
 from auberge.container.light import NamedTuple
 from auberge.container.listener import NOTIFY, WHERE, asks
 from auberge.container.seccomp_library import ACTIONS, UNKNOWN, FilterContext, Library
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 FLAGS = {
     "SECCOMP_FILTER_FLAG_TSYNC": k.SECCOMP_FILTER_FLAG_TSYNC,
@@ -213,8 +213,7 @@ def _alternatives(args: tuple[SyscallArg, ...]) -> list[tuple[SyscallArg, ...]]:
 
 
 def _unmade(where: str, error: OSError) -> Refusal:
-    why = (error.strerror or str(error)).lower()
-    return Refusal(f"config.json: {where}: libseccomp refuses: {why}; change the rule")
+    return Refusal(f"config.json: {where}: libseccomp refuses: {reason(error)}; change the rule")
 
 
 # -- system calls that came later -----------------------------------------------------------------

@@ -11,7 +11,7 @@ import socket
 import time
 
 from auberge.container.light import TYPE_CHECKING, Sequence
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 if TYPE_CHECKING:
     from jeepney import Message
@@ -173,8 +173,7 @@ class Bus:
         return data
 
     def _gone(self, error: OSError) -> Refusal:
-        why = (error.strerror or str(error)).lower()
-        return Refusal(f"systemd: the bus is gone: {why}; try again")
+        return Refusal(f"systemd: the bus is gone: {reason(error)}; try again")
 
     def _strange(self, what: str) -> Refusal:
         return Refusal(f"systemd: {what}; is that socket a bus?")

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from auberge.engine.code_folder import INTERPRETER, put, read_ours, tidy
 from auberge.engine.host import Host
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 MAGIC = b"auberge\n"
 ROOMS = ("bits", "isa", "isa/riscv", "engine")  # what generated code is made from
@@ -45,8 +45,7 @@ def folder() -> str:
         status = os.stat(path)
     except OSError as error:
         raise Refusal(
-            f"{path}: {(error.strerror or 'unusable').lower()}; "
-            "set AUBERGE_CACHE_DIR to a folder of yours"
+            f"{path}: {reason(error)}; set AUBERGE_CACHE_DIR to a folder of yours"
         ) from None
     if status.st_uid != os.geteuid():
         raise Refusal(

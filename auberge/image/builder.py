@@ -14,7 +14,7 @@ from auberge.image.recipe import WRITE, Chosen, Computer, Progress, Recipe
 from auberge.image.sparse import sha256
 from auberge.image.store import FileEntry, Image, Manifest, PackageEntry
 from auberge.image.tiny import Tiny
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 WAIT = "waiting for another build"
 INDEX = "fetching the package index"
@@ -71,7 +71,7 @@ def build(
             return image
     except OSError as error:
         where = error.filename or store.cache_directory()
-        what = (error.strerror or str(error)).lower()
+        what = reason(error)
         raise Refusal(f"{where}: {what}; AUBERGE_CACHE_DIR may name another place") from error
 
 

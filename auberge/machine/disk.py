@@ -21,7 +21,7 @@ from auberge.machine.overlay import (
     read_header,
     write_header,
 )
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 SECTOR = 512
 
@@ -307,4 +307,4 @@ def overlay_place(path: str) -> str:
 
 
 def _refusal(path: str, error: OSError, advice: str) -> Refusal:
-    return Refusal(f"{path}: {(error.strerror or str(error)).lower()}; {advice}")
+    return Refusal(f"{path}: {reason(error)}; {advice}")

@@ -13,7 +13,7 @@ from io import FileIO
 from typing import NamedTuple
 
 from auberge.memory.ram import Ram
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 # code0 code1 text_offset image_size flags version res1 res2 magic magic2 res3
 IMAGE_HEADER = struct.Struct("<IIQQQIIQ8s4sI")
@@ -134,7 +134,7 @@ def open_file(path: str) -> FileIO:
     try:
         file = FileIO(path)
     except OSError as error:
-        raise Refusal(f"{path}: {_reason(error)}; check the path") from None
+        raise Refusal(f"{path}: {reason(error)}; check the path") from None
     except ValueError:  # a NUL
         raise Refusal(f"{path!r}: not a path; check it") from None
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -161,14 +161,10 @@ def read_file(path: str, ram: Ram, gpa: int, size: int, offset: int = 0) -> None
             try:
                 count = file.readinto(piece[: end - at])
             except OSError as error:
-                raise Refusal(f"{path}: {_reason(error)}; check the disk it is on") from None
+                raise Refusal(f"{path}: {reason(error)}; check the disk it is on") from None
             if not count:
                 raise Refusal(f"{path}: became shorter while it was read; try again")
             at += os.pwrite(ram.fd, piece[:count], at)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 def _place_image(path: str, head: bytes, length: int, room: Room) -> tuple[int, int]:

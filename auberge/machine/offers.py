@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from auberge.image import subordinate
 from auberge.memory.arena import Arena
+from auberge.refusal import reason
 
 KVM_GET_API_VERSION = 0xAE00  # linux/kvm.h; 12 since 2007
 CLONE_NEWUSER = 0x1000_0000  # linux/sched.h
@@ -23,11 +24,6 @@ class Fact(NamedTuple):
     name: str
     works: bool
     what: str
-
-
-def reason(error: OSError) -> str:
-    """An error of the host in a few words."""
-    return (error.strerror or str(error)).lower()
 
 
 def kvm() -> Fact:

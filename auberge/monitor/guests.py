@@ -17,7 +17,7 @@ import os
 from auberge.container import processes
 from auberge.container.light import Iterator, NamedTuple, read_json, write_json
 from auberge.container.own_folder import check_ours
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 FORMAT = 1
 RECORD = "guest.json"
@@ -121,7 +121,7 @@ def root() -> str:
         os.makedirs(path, mode=0o700, exist_ok=True)
         check_ours(path)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
+        why = reason(error)
         raise Refusal(f"{path}: {why}; set AUBERGE_CACHE_DIR to a folder of yours") from None
     return path
 
@@ -145,7 +145,7 @@ class Folder:
         except (FileNotFoundError, NotADirectoryError):
             raise Refusal(f"{self.name}: no such guest; see `auberge ps --all`") from None
         except OSError as error:
-            raise self._damaged((error.strerror or str(error)).lower()) from None
+            raise self._damaged(reason(error)) from None
         try:
             values = read_json(data) if len(data) <= LONGEST_RECORD else None
         except (ValueError, RecursionError):
@@ -198,8 +198,7 @@ def save(path: str, record: Record) -> None:
             file.write(write_json(values).encode())
         os.rename(beside, os.path.join(path, RECORD))
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise Refusal(f"{path}: {why}; free some space there") from None
+        raise Refusal(f"{path}: {reason(error)}; free some space there") from None
 
 
 def create(record: Record) -> Folder:

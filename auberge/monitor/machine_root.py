@@ -25,7 +25,7 @@ from auberge.image.oci.merge import copy_layers
 from auberge.image.oci.rootfs import distinct
 from auberge.image.oci.runtime import Defaults, defaults
 from auberge.monitor.options import Options
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 ARCH = "riscv64"
 """What machines execute."""
@@ -104,7 +104,7 @@ def disk_of(record: Record) -> str:
             forget_others(folder, path)
             os.rename(made, path)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
+        why = reason(error)
         raise Refusal(f"{folder}: {why}; free some space, or set AUBERGE_CACHE_DIR") from None
     return path
 

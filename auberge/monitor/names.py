@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from auberge.container.own_folder import own_folder
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 LONGEST_NAME = 63
 ALLOWED = frozenset(string.ascii_letters + string.digits + "_.-")
@@ -73,9 +73,7 @@ def listen(name: str) -> socket.socket:
             listener.listen()
         except OSError as error:
             listener.close()
-            raise Refusal(
-                f"{path}: {(error.strerror or str(error)).lower()}; free some room there"
-            ) from None
+            raise Refusal(f"{path}: {reason(error)}; free some room there") from None
     return listener
 
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from auberge.container import processes
 from auberge.container.own_folder import check_ours
 from auberge.image.store import cache_directory
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 _lock = threading.Lock()
 _ours: dict[tuple[int, str], str] = {}
@@ -29,7 +29,7 @@ def folder(id: str) -> str:
     try:
         os.makedirs(path, mode=0o700)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
+        why = reason(error)
         raise Refusal(f"{path}: {why}; set AUBERGE_CACHE_DIR to a folder of yours") from None
     return path
 

@@ -14,7 +14,7 @@ import sys
 from auberge.container.light import TYPE_CHECKING, NamedTuple, read_json, write_json
 from auberge.monitor import guests
 from auberge.monitor.guests import EXITED, RUNNING, Folder, Record
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 if TYPE_CHECKING:
     from _socket import socket as Socket
@@ -48,8 +48,7 @@ def start_detached(options: "Options", size: tuple[int, int] | None = None) -> s
         said = _spawn(folder, size or (0, 0))
     except OSError as error:
         folder.remove()
-        why = (error.strerror or str(error)).lower()
-        raise Refusal(f"{record.name}: its supervisor cannot be started: {why}") from None
+        raise Refusal(f"{record.name}: its supervisor cannot be started: {reason(error)}") from None
     values = read_json(said) if said else None
     if not isinstance(values, dict):
         raise _vanished(folder)

@@ -22,7 +22,7 @@ from auberge.image.oci.layer_writer import take_layer
 from auberge.image.oci.names import host_architecture
 from auberge.image.oci.staging import PACKAGES, Order
 from auberge.image.recipe import WRITE, Progress
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 INSTALL = "installing packages"
 NAME = "debian"
@@ -69,7 +69,7 @@ def build(
             return found
     except OSError as error:
         where = error.filename or store.cache_directory()
-        what = (error.strerror or str(error)).lower()
+        what = reason(error)
         raise Refusal(f"{where}: {what}; AUBERGE_CACHE_DIR may name another place") from error
 
 

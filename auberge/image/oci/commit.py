@@ -19,7 +19,7 @@ from auberge.image.oci.layer_writer import take_layer, write_layer
 from auberge.image.oci.manifest import CONFIG, read_manifest, write_manifest
 from auberge.image.oci.rootfs import COPIED, Rootfs
 from auberge.image.store import is_name
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 
 def commit(
@@ -56,7 +56,7 @@ def commit(
                 layer, diff_id = write_layer(store, changes)
             return add_image(store, record, layer, diff_id, name, config, comment)
     except OSError as error:
-        what = (error.strerror or str(error)).lower()
+        what = reason(error)
         raise Refusal(f"{error.filename or rootfs.path}: {what}; the image is not made") from error
 
 

@@ -28,7 +28,7 @@ from auberge.image.oci.digest import hasher, is_digest, read_digest
 from auberge.image.oci.document import Node, parse
 from auberge.image.oci.layer import Contents, read_contents
 from auberge.image.store import cache_directory, is_name
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 AGAIN = "remove the image and import or build it again"
 
@@ -88,7 +88,7 @@ def contents(key: str) -> Contents:
         with open(path, "rb") as file:
             return read_contents(json.load(file))
     except OSError as error:
-        raise Refusal(f"{path}: {(error.strerror or '').lower()}; {AGAIN}") from error
+        raise Refusal(f"{path}: {reason(error)}; {AGAIN}") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise Refusal(f"{path}: damaged; {AGAIN}") from error
 

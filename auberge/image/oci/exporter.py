@@ -16,7 +16,7 @@ from auberge.image.oci.document import NOTHING, Json, parse, write
 from auberge.image.oci.entry import FILE, Entry
 from auberge.image.oci.manifest import INDEX, MANIFEST, REF_NAME, descriptor_json
 from auberge.image.oci.tar_writer import TarWriter
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 PIECE = 1 << 20
 
@@ -44,8 +44,7 @@ def export_image(record: Record, path: str, form: str) -> None:
                 os.unlink(temporary)
             raise
     except OSError as error:
-        what = (error.strerror or str(error)).lower()
-        raise Refusal(f"{error.filename or path}: {what}; name another place") from error
+        raise Refusal(f"{error.filename or path}: {reason(error)}; name another place") from error
 
 
 def _write_archive(record: Record, out: BinaryIO, form: str) -> None:

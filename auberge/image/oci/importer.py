@@ -28,7 +28,7 @@ from auberge.image.oci.manifest import (
 from auberge.image.oci.source import Source, open_source, read_document
 from auberge.image.oci.unpack import unpack
 from auberge.image.store import cache_directory, is_name
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 if TYPE_CHECKING:
     from auberge.image.apt import Moved
@@ -82,7 +82,7 @@ def import_image(
         return records
     except OSError as error:
         where = error.filename or cache_directory()
-        what = (error.strerror or str(error)).lower()
+        what = reason(error)
         raise Refusal(f"{where}: {what}; AUBERGE_CACHE_DIR may name another place") from error
 
 

@@ -6,7 +6,7 @@ from auberge.image.oci import content
 from auberge.image.oci.config import read_config
 from auberge.image.oci.content import Record
 from auberge.image.oci.manifest import read_manifest
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 
 def verify(record: Record) -> None:
@@ -20,8 +20,7 @@ def verify(record: Record) -> None:
             with open(path, "rb") as file:
                 found = hashlib.file_digest(file, digest.partition(":")[0]).hexdigest()
         except OSError as error:
-            what = (error.strerror or "").lower()
-            raise Refusal(f"{where}: {path}: {what}; {content.AGAIN}") from error
+            raise Refusal(f"{where}: {path}: {reason(error)}; {content.AGAIN}") from error
         if found != digest.partition(":")[2]:
             raise Refusal(f"{where}: {path} is damaged; {content.AGAIN}")
     if len(config.diff_ids) != len(record.layers):

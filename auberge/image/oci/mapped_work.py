@@ -21,7 +21,7 @@ from auberge.image.oci.limits import Limits
 from auberge.image.oci.merge import copy_layers
 from auberge.image.oci.rootfs import OVERLAY, Rootfs, copy_root, like_root
 from auberge.image.oci.unpack import unpack
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 
 def nothing() -> None:
@@ -88,8 +88,7 @@ def main() -> None:
     except Refusal as refusal:
         answer = {"refused": str(refusal)}
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        answer = {"refused": f"{error.filename or sys.argv[1]}: {why}"}
+        answer = {"refused": f"{error.filename or sys.argv[1]}: {reason(error)}"}
     print(json.dumps(answer), flush=True)
 
 

@@ -11,7 +11,7 @@ from auberge.image import subordinate
 from auberge.image.oci import content, mapped, removal
 from auberge.image.oci.beneath import remove_tree
 from auberge.image.oci.content import Record
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 OVERLAY, BIND, COPY = "overlay", "bind", "copy"
 
@@ -187,8 +187,7 @@ def copy_root(keys: tuple[str, ...], directory: str, path: str) -> None:
     try:
         copy_layers(keys, path)
     except OSError as error:
-        what = (error.strerror or str(error)).lower()
-        raise Refusal(f"{path}: {what}; free some space, or AUBERGE_CACHE_DIR") from error
+        raise Refusal(f"{path}: {reason(error)}; free some space, or AUBERGE_CACHE_DIR") from error
     before = survey(path)
     with open(os.path.join(directory, "copied.partial"), "w", encoding="ascii") as file:
         json.dump(before, file)

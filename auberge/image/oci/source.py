@@ -12,7 +12,7 @@ from auberge.image.oci.entry import DIRECTORY, FILE, HARDLINK, SYMLINK
 from auberge.image.oci.limits import LARGEST_JSON, LIMITS, OTHER, Limits
 from auberge.image.oci.tar_reader import TarReader
 from auberge.image.oci.unpack import parts_of
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 LINKS = 8
 """Old archives of docker have links to layers that came before; a chain of them is no use."""
@@ -61,8 +61,7 @@ class Folder:
             parts = parts_of(path, self.name)
             return open(open_file(self._path, parts, self.name), "rb")
         except OSError as error:
-            what = (error.strerror or "").lower()
-            raise Refusal(f"{self.name}: {path}: {what}; {OTHER}") from error
+            raise Refusal(f"{self.name}: {path}: {reason(error)}; {OTHER}") from error
 
     def close(self) -> None:
         pass
@@ -151,8 +150,7 @@ def open_source(path: str, temporary: str, limits: Limits = LIMITS) -> Source:
             copy.close()
             raise
     except OSError as error:
-        what = (error.strerror or str(error)).lower()
-        raise Refusal(f"{name}: {what}; name an image's archive or folder") from error
+        raise Refusal(f"{name}: {reason(error)}; name an image's archive or folder") from error
 
 
 def copied(stream: Stream, temporary: str) -> BinaryIO:

@@ -27,7 +27,7 @@ from auberge.image.oci.entry import (
 from auberge.image.oci.layer import OPAQUE_BY_ROOT, OPAQUE_BY_USER, Contents, Owner
 from auberge.image.oci.limits import LIMITS, OTHER, Limits
 from auberge.image.oci.tar_reader import TarReader
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 AUFS = ".wh..wh."
 """What aufs told itself; it means nothing to others."""
@@ -54,9 +54,8 @@ def unpack(
                 unpacker.add(entry, reader)
             return unpacker.finish()
         except OSError as error:
-            what = (error.strerror or str(error)).lower()
             raise Refusal(
-                f"{where}: {unpacker.at!r}: {what}; free some space, or {OTHER}"
+                f"{where}: {unpacker.at!r}: {reason(error)}; free some space, or {OTHER}"
             ) from error
 
 

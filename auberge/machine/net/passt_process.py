@@ -30,7 +30,7 @@ from auberge.machine.net.packet import (
 )
 from auberge.machine.net.wall import GATEWAY, GATEWAY_MAC, GUEST, MASK
 from auberge.machine.virtio.net import MTU
-from auberge.refusal import Refusal
+from auberge.refusal import Refusal, reason
 
 OPEN_FILES = 1024
 """Descriptors that passt may have, one for each of the guest's connections."""
@@ -68,8 +68,7 @@ def start_passt() -> "PasstProcess":
     try:
         return PasstProcess(path)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise Refusal(f"{path}: {why}; use net user,builtin") from None
+        raise Refusal(f"{path}: {reason(error)}; use net user,builtin") from None
 
 
 class PasstProcess:
