@@ -170,7 +170,8 @@ class Child:
 def explain(operation: object, number: int) -> Failure:
     """One line about an operation that failed."""
     from auberge.container.mounts import MapIds
-    from auberge.container.steps import Execute, Filter, FindProgram, HandOver, RunHook
+    from auberge.container.seccomp_filter import Filter, HandOver
+    from auberge.container.steps import Execute, FindProgram, RunHook
 
     why = os.strerror(number).lower()
     if isinstance(operation, FindProgram):

@@ -3,11 +3,34 @@
 import os
 
 from auberge.container.cgroups_layout import Layout, Node
-from auberge.container.light import Sequence
-from auberge.container.plan import CgroupMount, Host
+from auberge.container.devices import DeviceNode, host_node
+from auberge.container.light import Callable, NamedTuple, Sequence
 
 LAST_CAPABILITY = "/proc/sys/kernel/cap_last_cap"
 MODULES = "/sys/kernel/security/lsm"
+
+
+class CgroupMount(NamedTuple):
+    """One hierarchy of the host's, for a mount of type cgroup: where ours is, and its name."""
+
+    version: int
+    controllers: tuple[str, ...]
+    path: str
+    name: str
+
+
+class Host(NamedTuple):
+    """What a plan has to know of the host, and of whoever asks for the container."""
+
+    bundle: str
+    is_directory: Callable[[str], bool]
+    mount_of: Callable[[str], str]  # the mount point that holds a path
+    last_capability: int
+    privileged: bool  # whether the runtime is root over the host
+    cgroups: tuple[CgroupMount, ...] = ()
+    labels: tuple[str, ...] = ()  # which of apparmor, selinux confine processes here
+    keyrings: bool = True  # whether this kernel has them
+    node: Callable[[DeviceNode], str] = host_node  # which of the host's to bind
 
 
 def this_host(bundle: str, layout: Layout, nodes: Sequence[Node]) -> Host:

@@ -350,37 +350,6 @@ class Propagate(NamedTuple):
         stage.table.call("mount", nothing, stage.table.text("/"), nothing, self.propagation, 0)
 
 
-class OpenTerminal(NamedTuple):
-    """A pseudo-terminal of the container's: its other side goes to the console socket."""
-
-    height: int
-    width: int
-    uid: int
-    console: bool  # whether /dev/console is it, too
-
-    def rows(self, stage: Stage) -> None:
-        """The other end is asked of the open terminal (TIOCGPTPEER), never looked up by a name."""
-        import struct
-
-        table = stage.table
-        strict = k.RESOLVE_IN_ROOT | k.RESOLVE_NO_SYMLINKS
-        master = stage.open_inside("/dev/pts/ptmx", 2 | 0o400, resolve=strict)
-        table.call("ioctl", master, k.TIOCSPTLCK, table.words(0))
-        peer = table.keep("ioctl", master, k.TIOCGPTPEER, 2 | 0o400 | O_CLOEXEC)
-        if self.height or self.width:
-            size = struct.pack("<HHHH", self.height, self.width, 0, 0)
-            table.call("ioctl", peer, k.TIOCSWINSZ, table.data(size))
-        table.call("fchown", peer, self.uid, 0xFFFF_FFFF)
-        table.call("fchmod", peer, 0o620)
-        if self.console:
-            stage.attach(stage.copy_of_open(peer), "/dev/console", directory=False)
-        stage.send(stage.descriptors.console_at, master, b"/dev/ptmx")
-        for stream in range(3):
-            table.call("dup3", peer, stream, 0)
-        table.call("ioctl", 0, k.TIOCSCTTY, 0)
-        stage.close(peer, master)
-
-
 def new_file_system(
     stage: Stage, type: str, source: str, flags: tuple[str, ...],
     data: tuple[tuple[str, str | None], ...], attributes: int,

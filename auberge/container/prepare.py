@@ -17,10 +17,12 @@ from auberge.refusal import Refusal, reason
 
 if TYPE_CHECKING:
     from auberge.container.cgroups import Cgroup
+    from auberge.container.host import Host
     from auberge.container.kept import Kept
     from auberge.container.mounts import MountOverlay
-    from auberge.container.plan import Choices, Host, Plan
-    from auberge.container.steps import Filter, Operation
+    from auberge.container.plan import Choices, Plan
+    from auberge.container.seccomp_filter import Filter
+    from auberge.container.steps import Operation
     from auberge.container.systemd import Scope
 
 
@@ -201,7 +203,7 @@ def compiled_filter(config: Config) -> Filter | None:
     if profile is None:
         return None
     from auberge.container.seccomp import compile_filter, kernel_flags
-    from auberge.container.steps import Filter
+    from auberge.container.seccomp_filter import Filter
     from auberge.engine.cache import folder
 
     made = compile_filter(profile, folder())

@@ -8,12 +8,11 @@ import struct
 
 from auberge.container import kernel as k
 from auberge.container.clauses import CAPABILITIES, RLIMITS
-from auberge.container.config import Hook, Personality, Rlimit, Scheduler
+from auberge.container.config import Hook, Personality, Rlimit
 from auberge.container.light import NamedTuple, Protocol
 from auberge.container.stage import O_CLOEXEC, O_DIRECTORY, O_PATH, Stage
 from auberge.container.table import Label, Slot
-from auberge.container.talk import CLONED, CREATED, LISTENS, READY
-from auberge.refusal import Refusal
+from auberge.container.talk import CLONED, CREATED, READY
 
 
 class Operation(Protocol):
@@ -234,76 +233,6 @@ class LimitResources(NamedTuple):
             stage.table.call("prlimit64", 0, number, stage.table.words(limit.soft, limit.hard), 0)
 
 
-POLICIES = {
-    "SCHED_OTHER": 0, "SCHED_FIFO": 1, "SCHED_RR": 2, "SCHED_BATCH": 3, "SCHED_ISO": 4,
-    "SCHED_IDLE": 5, "SCHED_DEADLINE": 6,
-}  # fmt: skip
-SCHED_FLAGS = {
-    "SCHED_FLAG_RESET_ON_FORK": 1, "SCHED_FLAG_RECLAIM": 2, "SCHED_FLAG_DL_OVERRUN": 4,
-    "SCHED_FLAG_KEEP_POLICY": 8, "SCHED_FLAG_KEEP_PARAMS": 16, "SCHED_FLAG_UTIL_CLAMP_MIN": 32,
-    "SCHED_FLAG_UTIL_CLAMP_MAX": 64,
-}  # fmt: skip
-
-
-class Schedule(NamedTuple):
-    """sched_setattr(2)."""
-
-    scheduler: Scheduler
-
-    def rows(self, stage: Stage) -> None:
-        """struct sched_attr, of 48 bytes."""
-        s = self.scheduler
-        flags = sum(SCHED_FLAGS[flag] for flag in s.flags)
-        attributes = struct.pack(
-            "<IIQiIQQQ", 48, POLICIES[s.policy], flags, s.nice, s.priority & 0xFFFF_FFFF,
-            s.runtime, s.deadline, s.period,
-        )  # fmt: skip
-        stage.table.call("sched_setattr", 0, stage.table.data(attributes), 0)
-
-
-class PrioritizeIO(NamedTuple):
-    """ioprio_set(2)."""
-
-    class_: str
-    priority: int
-
-    def rows(self, stage: Stage) -> None:
-        """IOPRIO_WHO_PROCESS is 1, the class is above 13 bits of level."""
-        number = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}[self.class_]
-        stage.table.call("ioprio_set", 1, 0, number << 13 | self.priority)
-
-
-MOST_PROCESSORS = 8192
-
-
-class RunOn(NamedTuple):
-    """The processors that may run this process (sched_setaffinity(2))."""
-
-    processors: tuple[int, ...]
-
-    def rows(self, stage: Stage) -> None:
-        """A bit for each processor."""
-        mask = sum(1 << number for number in self.processors)
-        size = (max(self.processors) // 64 + 1) * 8
-        stage.table.call(
-            "sched_setaffinity", 0, size, stage.table.data(mask.to_bytes(size, "little"))
-        )
-
-
-def processors(text: str, where: str) -> tuple[int, ...]:
-    """A list as 0-3,7 (cpuset(7), "List format"); raises Refusal."""
-    found: set[int] = set()
-    for part in text.split(","):
-        low, dash, high = part.partition("-")
-        last = high if dash else low
-        if not (low.isdecimal() and last.isdecimal() and int(low) <= int(last) < MOST_PROCESSORS):
-            raise Refusal(
-                f"config.json: {where}: {text!r} is no list of processors; write as 0-3,7"
-            )
-        found.update(range(int(low), int(last) + 1))
-    return tuple(sorted(found))
-
-
 PERSONALITIES = {"LINUX": 0, "LINUX32": 8}
 
 
@@ -334,36 +263,6 @@ class NoNewPrivileges(NamedTuple):
     def rows(self, stage: Stage) -> None:
         """prctl(2)."""
         stage.table.call("prctl", k.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-
-
-class Filter(NamedTuple):
-    """A seccomp filter (seccomp(2)): a program of the kernel's, and flags."""
-
-    program: bytes
-    flags: int = 0
-    asks: bool = False  # whether it has a listener (seccomp_unotify(2)), which HandOver hands over
-
-    def rows(self, stage: Stage) -> None:
-        """struct sock_fprog: how many instructions, and where."""
-        table = stage.table
-        length, at = len(self.program) // 8, table.data(self.program)
-        table.call(
-            "seccomp", k.SECCOMP_SET_MODE_FILTER, self.flags,
-            table.data(struct.pack("<HxxxxxxQ", length, at)), store=stage.listener,
-        )  # fmt: skip
-
-
-class HandOver(NamedTuple):
-    """Send the listener of the filter to the runtime, and keep nothing of it."""
-
-    def rows(self, stage: Stage) -> None:
-        """One call that the filter must let pass: nobody could answer for it yet.
-
-        Closed at once: a process that holds its own listener waits for ever for an agent that died.
-        """
-        message = struct.pack("<QQ", LISTENS, 0)
-        stage.send(stage.descriptors.tell_at, stage.listener, message)
-        stage.table.attempt("close", stage.listener)
 
 
 class BecomeUser(NamedTuple):

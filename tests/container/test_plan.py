@@ -12,11 +12,13 @@ from auberge.container import kernel as k
 from auberge.container.carry import explain, shown
 from auberge.container.config import Config
 from auberge.container.config_file import parse
+from auberge.container.host import CgroupMount, Host
 from auberge.container.mold import program
 from auberge.container.mount_options import parse as options_of
 from auberge.container.mounts import Bind, MapIds
-from auberge.container.plan import CgroupMount, Choices, Host, plan
-from auberge.container.steps import Filter, FindProgram, HandOver
+from auberge.container.plan import Choices, plan
+from auberge.container.seccomp_filter import Filter, HandOver
+from auberge.container.steps import FindProgram
 from auberge.container.talk import Descriptors
 from auberge.refusal import Refusal
 
@@ -235,7 +237,7 @@ def test_a_label_of_mounts_is_for_file_systems_that_keep_none_themselves():
 
 
 def test_processors_by_their_numbers():
-    from auberge.container.steps import processors
+    from auberge.container.scheduling import processors
 
     assert processors("0-2,5", "x") == (0, 1, 2, 5)
     for wrong in ("", "2-1", "a", "1,,2", "9999999"):
