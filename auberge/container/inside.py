@@ -15,7 +15,7 @@ from auberge.container.listener import sender
 from auberge.container.mold import program
 from auberge.container.plan import Choices, plan_exec
 from auberge.container.prepare import compiled_filter, owned
-from auberge.container.runtime import Container, adjust, state_of
+from auberge.container.runtime import Container, state_of
 from auberge.container.steps import OpenCgroups
 from auberge.container.talk import CREATED, READY, Descriptors
 from auberge.refusal import Refusal
@@ -72,7 +72,7 @@ def enter(container: Container, process: Process, how: Entry) -> Child:
         child.until(READY)
         if not processes.is_alive(record.pid, record.start_time):
             raise Refusal(f"container {container.id}: it has just ended; start it again")
-        adjust(child.pid, process)
+        processes.adjust(child.pid, process)
         child.go()
         child.until(CREATED)
         child.go()

@@ -1,6 +1,14 @@
 """Processes by number and start time: a number alone may belong to another by now."""
 
+from __future__ import annotations
+
 import os
+
+from auberge.container.light import TYPE_CHECKING
+from auberge.refusal import Refusal, reason
+
+if TYPE_CHECKING:
+    from auberge.container.config import Process
 
 GONE = ("Z", "X")
 
@@ -62,6 +70,36 @@ def wait_gone(pid: int, started: int, seconds: float) -> bool:
         return bool(poll.poll(seconds * 1000))
     finally:
         os.close(fd)
+
+
+def adjust(pid: int, process: Process) -> None:
+    """What takes the runtime's privileges: a lower oom score, higher hard limits."""
+    if process.oom_score_adj is not None:
+        try:
+            with open(f"/proc/{pid}/oom_score_adj", "w", encoding="ascii") as file:
+                file.write(str(process.oom_score_adj))
+        except OSError as error:
+            raise Refusal(
+                f"config.json: $.process.oomScoreAdj: {process.oom_score_adj}: {reason(error)}; "
+                "only root may lower it"
+            ) from None
+    if process.rlimits and os.geteuid() == 0:
+        import resource
+
+        from auberge.container.clauses import RLIMITS
+
+        for limit in process.rlimits:
+            number = RLIMITS.index(limit.type.removeprefix("RLIMIT_"))
+            soft, hard = resource.prlimit(pid, number)
+            wanted = -1 if limit.hard >= 1 << 63 else limit.hard
+            if hard != -1 and (wanted == -1 or wanted > hard):
+                try:
+                    resource.prlimit(pid, number, (soft, wanted))
+                except (OSError, ValueError):
+                    raise Refusal(
+                        f"config.json: $.process.rlimits: {limit.type}: {limit.hard} is more than "
+                        f"may be had; write {hard} at most"
+                    ) from None
 
 
 def _fields(pid: int) -> list[str]:

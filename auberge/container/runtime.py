@@ -13,7 +13,7 @@ from auberge.container import processes
 from auberge.container.carry import Child
 from auberge.container.cgroups import Cgroup
 from auberge.container.cgroups_layout import Layout, Node
-from auberge.container.config import Config, Hooks, Process, Resources
+from auberge.container.config import Config, Hooks, Resources
 from auberge.container.light import TYPE_CHECKING, Callable
 from auberge.container.listener import sender
 from auberge.container.mount_ids import open_ids
@@ -24,7 +24,7 @@ from auberge.container.prepare import prepare_config as prepare_config
 from auberge.container.record import CgroupPlace, Folder, Record
 from auberge.container.stopwatch import mark
 from auberge.container.talk import CREATED, READY, SIGKILL, Descriptors
-from auberge.refusal import Refusal, reason
+from auberge.refusal import Refusal
 
 if TYPE_CHECKING:
     from auberge.container.systemd import Keeper, Scope
@@ -128,7 +128,7 @@ class Container:
                 write_maps(pid, config.linux.uid_mappings, config.linux.gid_mappings)
             confine()
             if config.process is not None:
-                adjust(pid, config.process)
+                processes.adjust(pid, config.process)
             if hooks.prestart or hooks.create_runtime:
                 from auberge.container.hooks import run_hooks
 
@@ -376,36 +376,6 @@ def limiter(cgroup: Cgroup, config: Config, layout: Layout) -> Callable[[], None
         confine(cgroup, found)
 
     return set_all
-
-
-def adjust(pid: int, process: Process) -> None:
-    """What takes the runtime's privileges: a lower oom score, higher hard limits."""
-    if process.oom_score_adj is not None:
-        try:
-            with open(f"/proc/{pid}/oom_score_adj", "w", encoding="ascii") as file:
-                file.write(str(process.oom_score_adj))
-        except OSError as error:
-            raise Refusal(
-                f"config.json: $.process.oomScoreAdj: {process.oom_score_adj}: {reason(error)}; "
-                "only root may lower it"
-            ) from None
-    if process.rlimits and os.geteuid() == 0:
-        import resource
-
-        from auberge.container.clauses import RLIMITS
-
-        for limit in process.rlimits:
-            number = RLIMITS.index(limit.type.removeprefix("RLIMIT_"))
-            soft, hard = resource.prlimit(pid, number)
-            wanted = -1 if limit.hard >= 1 << 63 else limit.hard
-            if hard != -1 and (wanted == -1 or wanted > hard):
-                try:
-                    resource.prlimit(pid, number, (soft, wanted))
-                except (OSError, ValueError):
-                    raise Refusal(
-                        f"config.json: $.process.rlimits: {limit.type}: {limit.hard} is more than "
-                        f"may be had; write {hard} at most"
-                    ) from None
 
 
 def _now() -> str:
