@@ -24,7 +24,7 @@ SHARED = (
 CAUSES = ("budget", "attention", "trap", "device", "crossing", "fetch", "mode", "reference")
 SOFT = 1024  # instructions by which the end of a slice may be passed
 LONGEST_SLICE = 1 << 15  # instructions between two looks at the clock: some 60 us
-SAMPLES = 64  # places where slices ended that are kept until someone asks
+SAMPLES = 1024  # places where slices ended that are kept, at most, until someone asks
 
 # Words of the engines' own, in the order of their offsets; none is architectural.
 INTERNAL = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+from collections import Counter
 
 from auberge.engine import exits
 from auberge.engine.clock import Clock
@@ -22,6 +23,8 @@ from auberge.engine.workshop import QUICK, WELL, Order
 from auberge.memory.ram import PAGE, Ram
 
 LOOKED_AT = 2048  # neighbours of regions in one look: half a millisecond, ten times a second
+
+SOON = 64  # samples between two looks; where the last found nothing to do, up to SAMPLES
 
 # Instructions of a slice, where each sample is looked at. The shortest (`access.SCATTERED`) must be
 # longer than any way through a region (`explore.LIMIT`), or the region would wait for ever.
@@ -49,9 +52,11 @@ class Translator(Interpreter):
         self._looked = 0.0
         self._samples = (ctypes.c_uint64 * SAMPLES)()
         hart["samples"] = ctypes.addressof(self._samples)
-        hart["sampled"], hart["samples_wanted"], hart["reports_code"] = 0, SAMPLES, 1
+        hart["sampled"], hart["reports_code"] = 0, 1
+        self._sample(SOON, SAMPLES)
         if translations.waits:
-            hart["longest"], hart["samples_wanted"] = SHORT, 1
+            hart["longest"] = SHORT
+            self._sample(1, 1)
 
     def _other(self, code: int, left: int) -> tuple[Exit | None, int]:
         if self._arena is not self.translations.arena:
@@ -98,14 +103,21 @@ class Translator(Interpreter):
         self._arena, self._news = self.translations.arena, 0
 
     # -- heat -----------------------------------------------------------------------------------
+    def _sample(self, least: int, most: int) -> None:
+        """Look after so many samples at least, and at most."""
+        self._least = self.hart["samples_wanted"] = least
+        self._most = most
+
     def _look(self) -> None:
         """Count what was sampled, ask for what is hot, and install what has been compiled."""
         count, self.hart["sampled"] = self.hart["sampled"], 0
-        works = self.translations
+        works, is_quiet = self.translations, True
         with works.lock:
-            for record in self._samples[:count]:
+            # Few places, sampled often: counted one by one they took a tenth of the guest's time.
+            for record, samples in Counter(self._samples[:count]).items():
                 page = record & -PAGE_OF_RECORDS
-                self._count(page, (record - page) // 8, WELL if record & 1 else QUICK)
+                level = WELL if record & 1 else QUICK
+                is_quiet &= not self._count(page, (record - page) // 8, level, samples)
             works.collect()
             if works.waits or time.monotonic() - self._looked > PAUSE:
                 self._looked = time.monotonic()
@@ -115,14 +127,18 @@ class Translator(Interpreter):
                 works.collect()
             if self._arena is works.arena:
                 self._install_news()
+        is_quiet &= not works.workshop.open
+        self.hart["samples_wanted"] = min(2 * count, self._most) if is_quiet else self._least
 
-    def _count(self, page: int, entry: int, level: int, samples: int = 1) -> None:
-        """Note samples of a place in a page of records."""
+    def _count(self, page: int, entry: int, level: int, samples: int) -> bool:
+        """Note samples of a place in a page of records, if they matter."""
         works, digest = self.translations, self._digests.get(page)
-        if digest is not None and works.wants(order := Order(digest, entry), level):
-            works.heat.count(order, level, samples)
-            if digest not in works.heat.pages:
-                works.heat.pages[digest] = ctypes.string_at(page + SNAPSHOT, PAGE)
+        if digest is None or not works.wants(order := Order(digest, entry), level):
+            return False
+        works.heat.count(order, level, samples)
+        if digest not in works.heat.pages:
+            works.heat.pages[digest] = ctypes.string_at(page + SNAPSHOT, PAGE)
+        return True
 
     def _look_at_neighbours(self) -> None:
         """Those that have been executed are hot. However old the guest is, it takes as long."""
