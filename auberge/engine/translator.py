@@ -24,7 +24,9 @@ from auberge.memory.ram import PAGE, Ram
 
 LOOKED_AT = 2048  # neighbours of regions in one look: half a millisecond, ten times a second
 
-SOON = 64  # samples between two looks; where the last found nothing to do, up to SAMPLES
+# A look at the samples takes some 40 us; what is hot, or has been compiled, waits for the next one.
+LEAST = 64  # samples of a look; at most SAMPLES
+BUSY, QUIET = 0.003, 0.012  # seconds from one to the next: with regions to come, and without
 
 # Instructions of a slice, where each sample is looked at. The shortest (`access.SCATTERED`) must be
 # longer than any way through a region (`explore.LIMIT`), or the region would wait for ever.
@@ -49,11 +51,11 @@ class Translator(Interpreter):
         self._news = 0
         self._arena = translations.arena  # what installed regions are in
         self.installed = 0
-        self._looked = 0.0
+        self._looked = self._neighbours_seen = 0.0  # when, by the monotonic clock
         self._samples = (ctypes.c_uint64 * SAMPLES)()
         hart["samples"] = ctypes.addressof(self._samples)
         hart["sampled"], hart["reports_code"] = 0, 1
-        self._sample(SOON, SAMPLES)
+        self._sample(LEAST, SAMPLES)
         if translations.waits:
             hart["longest"] = SHORT
             self._sample(1, 1)
@@ -104,31 +106,34 @@ class Translator(Interpreter):
 
     # -- heat -----------------------------------------------------------------------------------
     def _sample(self, least: int, most: int) -> None:
-        """Look after so many samples at least, and at most."""
+        """Have so many samples looked at together, at least and at most."""
         self._least = self.hart["samples_wanted"] = least
         self._most = most
 
     def _look(self) -> None:
         """Count what was sampled, ask for what is hot, and install what has been compiled."""
         count, self.hart["sampled"] = self.hart["sampled"], 0
-        works, is_quiet = self.translations, True
+        works, is_busy = self.translations, False
         with works.lock:
             # Few places, sampled often: counted one by one they took a tenth of the guest's time.
             for record, samples in Counter(self._samples[:count]).items():
                 page = record & -PAGE_OF_RECORDS
                 level = WELL if record & 1 else QUICK
-                is_quiet &= not self._count(page, (record - page) // 8, level, samples)
+                is_busy |= self._count(page, (record - page) // 8, level, samples)
             works.collect()
-            if works.waits or time.monotonic() - self._looked > PAUSE:
-                self._looked = time.monotonic()
+            now = time.monotonic()
+            if works.waits or now - self._neighbours_seen > PAUSE:
+                self._neighbours_seen = now
                 self._look_at_neighbours()
             works.place_orders()
             if works.waits:
                 works.collect()
             if self._arena is works.arena:
                 self._install_news()
-        is_quiet &= not works.workshop.open
-        self.hart["samples_wanted"] = min(2 * count, self._most) if is_quiet else self._least
+        pause = BUSY if is_busy or works.workshop.open else QUIET
+        wanted = int(count * pause / max(now - self._looked, 1e-6))
+        self.hart["samples_wanted"] = min(max(wanted, self._least), self._most)
+        self._looked = now
 
     def _count(self, page: int, entry: int, level: int, samples: int) -> bool:
         """Note samples of a place in a page of records, if they matter."""

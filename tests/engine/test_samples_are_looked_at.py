@@ -2,12 +2,13 @@
 
 import pytest
 
+from auberge.engine import translator
 from auberge.engine.choose import choose
 from auberge.engine.clock import ManualClock
 from auberge.engine.exits import Spent
-from auberge.engine.state import SAMPLES
+from auberge.engine.state import SAMPLES, HartState
 from auberge.engine.translations import Translations
-from auberge.engine.translator import SOON, Translator
+from auberge.engine.translator import BUSY, LEAST, QUIET
 from tests.engine.board import Board
 from tests.engine.eager import Bench
 
@@ -26,13 +27,26 @@ other:  addi    a0, a0, 1
 """
 
 
-def looks(text: str, heat: int = 3) -> tuple[Board, list[int]]:
-    """A board whose looks note how many samples the next one waits for."""
+class Slices:
+    """A clock on which each slice takes as long."""
+
+    def __init__(self, hart: HartState, seconds: float) -> None:
+        self.hart, self.seconds = hart, seconds
+
+    def monotonic(self) -> float:
+        return self.hart["slices"] * self.seconds
+
+
+def looks(
+    text: str, monkeypatch: pytest.MonkeyPatch, seconds: float, heat: int = 3
+) -> tuple[Board, list[int]]:
+    """A board with slices of so many seconds, whose looks note how many samples the next awaits."""
     b = Board("interpreter", text)
+    monkeypatch.setattr(translator, "time", Slices(b.hart, seconds))
     kind = choose("translator")
     noted: list[int] = []
 
-    class Noting(Translator):
+    class Noting(translator.Translator):
         def _look(self) -> None:
             super()._look()
             noted.append(self.hart["samples_wanted"])
@@ -42,32 +56,39 @@ def looks(text: str, heat: int = 3) -> tuple[Board, list[int]]:
     return b, noted
 
 
-def test_less_often_once_all_that_is_hot_is_translated() -> None:
-    b, noted = looks(FOR_EVER)
+def test_less_often_once_all_that_is_hot_is_translated(monkeypatch: pytest.MonkeyPatch) -> None:
+    b, noted = looks(FOR_EVER, monkeypatch, QUIET / 500)
     assert b.engine.run(400_000_000) == Spent()
     assert b.engine.statistics()["regions_better"] >= 1
-    assert noted[0] == SOON
-    assert noted[-1] == SAMPLES
-    assert len(noted) < b.engine.statistics()["slices"] // SOON // 2
+    busy = round(500 * BUSY / QUIET)
+    assert noted[0] in range(busy - 5, busy + 6)
+    assert noted[-1] in range(495, 506)
 
 
-def test_soon_again_where_other_code_is_hot() -> None:
-    b, noted = looks(THEN_ELSEWHERE)
+def test_soon_again_where_other_code_is_hot(monkeypatch: pytest.MonkeyPatch) -> None:
+    b, noted = looks(THEN_ELSEWHERE, monkeypatch, QUIET / 200)
     assert b.engine.run(400_000_000) == Spent()
-    assert 4 * SOON in noted, "the first loop was left alone"
-    after = noted[noted.index(4 * SOON) :]
-    assert SOON in after
+    quiet = next(n for n, wanted in enumerate(noted) if wanted > 190)
+    assert min(noted[quiet:]) == LEAST, "the second loop was noticed"
+    assert noted[-1] > 190
     assert b.engine.statistics()["regions_better"] >= 2
 
 
+@pytest.mark.parametrize("seconds", [10.0, 1e-9])
+def test_there_are_bounds(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    b, noted = looks(FOR_EVER, monkeypatch, seconds)
+    assert b.engine.run(100_000_000) == Spent()
+    assert noted[-1] == (LEAST if seconds > 1 else SAMPLES)
+
+
 @pytest.mark.parametrize("places", [1, 40])
-def test_each_sample_counts(places: int) -> None:
+def test_each_sample_counts(places: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of one place that are counted together are as many as they are."""
     code = "".join(f"p{n}: addi a0, a0, 1\nj p{(n + 1) % places}\n" for n in range(places))
-    b, _ = looks(code, heat=1 << 40)
+    b, _ = looks(code, monkeypatch, 10.0, heat=1 << 40)
     assert b.engine.run(20_000_000) == Spent()
     works = b.engine.translations  # type: ignore[attr-defined]
     counted = sum(sum(level.values()) for level in works.heat.samples.values())
     slices = b.engine.statistics()["slices"]
-    assert slices - SOON - 1 <= counted <= slices
-    assert counted > SOON
+    assert slices - LEAST - 1 <= counted <= slices
+    assert counted > LEAST
