@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from auberge.container import stub
-from auberge.engine.cache import folder as folder_of_code
 from auberge.image.oci.importer import import_image
 from auberge.image.oci.names import host_architecture
 from tests.busybox import make_root
 from tests.cgroup_folders import cgroup_folders
 from tests.image.oci.archives import Layout, configuration
+from tests.shared_stub import share_stub
 
 SETTINGS = {
     "Cmd": ["/bin/sh"],
@@ -61,16 +60,11 @@ def import_box(folder, name="box", arch=None, **settings):
 
 def fill(folder):
     """A cache directory with `box` in it, and with the code that else each would generate."""
-    code = Path(folder) / "code"
-    code.mkdir(parents=True, mode=0o700)
-    stub.code()
-    for name in os.listdir(folder_of_code()):
-        if name.startswith("stub-"):
-            shutil.copy(os.path.join(folder_of_code(), name), code)
+    share_stub(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUBERGE_CACHE_DIR", str(folder))
         import_box(folder)
-    return Path(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.container.conftest import USER, python
-from tests.house.source import ROOT as SOURCE
+from tests.user import USER, environment, give, python
 
 FIRST, COUNT = 1_300_000, 65536
 FILES = ("passwd", "subuid", "subgid")
@@ -46,9 +45,7 @@ class Somebody:
     def own(self) -> None:
         """Give him all that is in his home."""
         self.home.chmod(0o755)
-        for folder, folders, files in os.walk(self.home):
-            for name in (".", *folders, *files):
-                os.chown(os.path.join(folder, name), USER, USER, follow_symlinks=False)
+        give(self.home)
 
     def does(self, *command: str, **more):
         """Run a command as him."""
@@ -56,11 +53,8 @@ class Somebody:
         return subprocess.run(
             ["unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER, "sh",
              str(self.etc), *command],
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": str(SOURCE),
-                 "HOME": str(self.home), "PYTHONDONTWRITEBYTECODE": "1",
-                 "AUBERGE_CACHE_DIR": str(self.home / "cache"),
-                 "XDG_RUNTIME_DIR": str(self.home / "run")},
-            capture_output=True, text=True, cwd="/", timeout=100, **more,
+            env=environment(self.home), capture_output=True, text=True, cwd="/", timeout=100,
+            **more,
         )  # fmt: skip
 
     def auberge(self, *words: str, **more):

@@ -15,9 +15,9 @@ import pytest
 from auberge.image.oci.names import host_architecture
 from tests.box import fill, layer
 from tests.container.bundles import ROOT
-from tests.container.conftest import USER
 from tests.image.oci.archives import Layout, configuration
 from tests.somebody import COUNT, FIRST, Somebody
+from tests.user import USER
 
 pytestmark = [
     pytest.mark.slow,

@@ -10,8 +10,7 @@ import pytest
 
 from tests.box import fill
 from tests.container.bundles import ROOT
-from tests.container.conftest import USER, python
-from tests.house.source import ROOT as SOURCE
+from tests.user import USER, environment, give, python
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,9 +27,7 @@ def home():
     fill(home / "cache")
     (home / "run").mkdir(mode=0o700)
     home.chmod(0o755)
-    for folder, folders, files in os.walk(home):
-        for name in (".", *folders, *files):
-            os.chown(os.path.join(folder, name), USER, USER, follow_symlinks=False)
+    give(home)
     yield home
     shutil.rmtree(home)
 
@@ -42,12 +39,8 @@ def run(home):
     def call(*words, code=None):
         program = ["-m", "auberge.cli.main", *words] if code is None else ["-c", code]
         return subprocess.run(
-            [interpreter, *program],
-            env={"PATH": "/usr/sbin:/usr/bin:/bin", "PYTHONPATH": str(SOURCE), "HOME": str(home),
-                 "PYTHONDONTWRITEBYTECODE": "1", "AUBERGE_CACHE_DIR": str(home / "cache"),
-                 "XDG_RUNTIME_DIR": str(home / "run")},
-            capture_output=True, text=True, user=USER, group=USER, extra_groups=[], cwd="/",
-            stdin=subprocess.DEVNULL, timeout=60,
+            [interpreter, *program], env=environment(home), capture_output=True, text=True,
+            user=USER, group=USER, extra_groups=[], cwd="/", stdin=subprocess.DEVNULL, timeout=60,
         )  # fmt: skip
 
     yield call

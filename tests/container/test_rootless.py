@@ -3,7 +3,7 @@
 import pytest
 
 from tests.container.bundles import ROOT
-from tests.container.conftest import USER
+from tests.user import USER
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not ROOT, reason="only root can be others")]
 

@@ -12,10 +12,10 @@ import pytest
 
 import auberge
 from auberge.cli.oci_about import template
-from auberge.container import stub
 from tests.container.bundles import Bundle, command_of
-from tests.container.conftest import python
 from tests.container.systemd_world import USER, world  # noqa: F401
+from tests.shared_stub import share_stub
+from tests.user import give, python
 
 pytestmark = pytest.mark.slow
 
@@ -174,22 +174,16 @@ def test_a_users_systemd(world, bundle):  # noqa: F811
     code = bundle.path / "code"
     for package in (os.path.dirname(auberge.__file__), os.path.dirname(jeepney.__file__)):
         shutil.copytree(package, code / os.path.basename(package))
-    stub.code()  # which a user without LLVM has from elsewhere
-    cache = bundle.path / "cache/code"
-    cache.mkdir(parents=True, mode=0o700)
-    for name in os.listdir(stub.cache_folder()):
-        if name.startswith("stub-"):
-            shutil.copy(os.path.join(stub.cache_folder(), name), cache)
-            os.chown(cache / name, USER, USER)
-    os.chown(cache, USER, USER)
-    os.chown(cache.parent, USER, USER)
+    cache = bundle.path / "cache"
+    share_stub(cache)
+    give(cache, USER)
     for key in ("uidMappings", "gidMappings"):
         bundle.config["linux"][key] = [{"containerID": 0, "hostID": USER, "size": 1}]
     bundle.write()
     bundle.path.chmod(0o755)
     user = {"user": USER, "XDG_RUNTIME_DIR": f"/run/user/{USER}", "HOME": "/tmp",
             "PYTHONPATH": str(code),
-            "AUBERGE_CACHE_DIR": str(cache.parent)}  # fmt: skip
+            "AUBERGE_CACHE_DIR": str(cache)}  # fmt: skip
     runtime = [python(), "-m", "auberge.cli.oci", "--root", f"/run/user/{USER}/c",
                "--systemd-cgroup", "run", "--bundle", bundle.path, bundle.name]  # fmt: skip
     done = world.call(*runtime, **user)
