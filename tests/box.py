@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tarfile
 from functools import cache
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,7 @@ from auberge.image.oci.importer import import_image
 from auberge.image.oci.names import host_architecture
 from tests.busybox import make_root
 from tests.cgroup_folders import cgroup_folders
-from tests.image.oci.archives import Layout, configuration
+from tests.image.oci.archives import write_layout
 from tests.shared_stub import share_stub
 
 SETTINGS = {
@@ -50,20 +49,20 @@ def _of_root(info):
     return info
 
 
-def import_box(folder, name="box", arch=None, **settings):
-    """Import it into the store, by way of a folder for the layout."""
-    config = configuration([layer()], arch or host_architecture(), config={**SETTINGS, **settings})
-    where = Layout().image([layer()], config, packed="", name=name).write(Path(folder) / name)
-    import_image(where, None, lambda done, whole: None)
-    shutil.rmtree(where)
+def write_box(folder, name="box", more=(), **settings):
+    """Write a layout of it, with `more` layers over its own, and other settings; its path."""
+    layers = [layer(), *more]
+    return write_layout(folder, layers, host_architecture(), name, **{**SETTINGS, **settings})
 
 
-def fill(folder):
+def fill(folder, **settings):
     """A cache directory with `box` in it, and with the code that else each would generate."""
     share_stub(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUBERGE_CACHE_DIR", str(folder))
-        import_box(folder)
+        where = write_box(folder, **settings)
+        import_image(where, None, lambda done, whole: None)
+    shutil.rmtree(where)
     return folder
 
 

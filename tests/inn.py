@@ -1,25 +1,19 @@
-"""A home for guests of tests: a cache and a runtime folder of its own, and an image of busybox."""
+"""A home for guests of tests: a cache with the image `box`, and a runtime folder of its own."""
 
 import contextlib
-import io
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from pathlib import Path
 
 import pytest
 
-from auberge.engine import cache
-from auberge.image.oci.names import host_architecture
 from auberge.monitor import guests
-from tests.busybox import make_root
+from tests.box import fill
 from tests.cgroup_folders import cgroup_folders
-from tests.image.oci.archives import Layout, configuration
 
 COMMAND = (sys.executable, "-m", "auberge.cli.main")
 PATIENCE = 60
@@ -36,18 +30,7 @@ class Inn:
             "XDG_RUNTIME_DIR": str(path / "run"),
         }
         (path / "run").mkdir(mode=0o700)
-        code = path / "cache/code"
-        code.mkdir(parents=True, mode=0o700)
-        for file in Path(cache.folder()).iterdir():
-            if file.is_file() and not file.name.startswith(("interpreter-", "regions-")):
-                shutil.copy2(file, code)
-        make_root(path / "root")
-        data = io.BytesIO()
-        with tarfile.open(fileobj=data, mode="w") as archive:
-            archive.add(path / "root", ".")
-        config = configuration([data.getvalue()], host_architecture())
-        made = Layout().image([data.getvalue()], config, packed="")
-        assert self("image", "import", made.write(path / "layout"), "--name", "box").returncode == 0
+        fill(path / "cache", StopSignal="SIGTERM")
 
     def start(self, *words: object, **options: object) -> "subprocess.Popen[bytes]":
         """Begin a command."""
@@ -111,8 +94,8 @@ class Inn:
         found += [str(path) for path in (self.path / "cache/oci/users").glob("*")]
         found += [str(path) for path in (self.path / "run/auberge").glob("*.control")]
         found += [folder for folder in cgroup_folders() if guest in os.path.basename(folder)]
-        for file in ("/proc/self/mountinfo",):
-            found += [line for line in Path(file).read_text().splitlines() if guest in line]
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        found += [line for line in mounts if guest in line]
         return found
 
 

@@ -9,9 +9,9 @@ import subprocess
 import pytest
 
 from auberge.monitor import guests
+from tests.box_in_a_machine import boxes as boxes
 from tests.cli.guests import SPIN, write_elf
 from tests.inn import COMMAND, gone, kill
-from tests.monitor.test_in_machine import boxes as boxes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 

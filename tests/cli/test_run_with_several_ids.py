@@ -12,10 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from auberge.image.oci.names import host_architecture
-from tests.box import fill, layer
+from tests.box import fill, write_box
 from tests.container.bundles import ROOT
-from tests.image.oci.archives import Layout, configuration
 from tests.somebody import COUNT, FIRST, Somebody
 from tests.user import USER
 
@@ -50,16 +48,6 @@ def owned_layer():
     return out.getvalue()
 
 
-def import_owned(home, name="owned"):
-    """A layout of an image in the user's home."""
-    layers = [layer(), owned_layer()]
-    config = configuration(
-        layers, host_architecture(),
-        config={"Cmd": ["/bin/sh"], "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]},
-    )  # fmt: skip
-    return Layout().image(layers, config, packed="", name=name).write(Path(home) / name)
-
-
 @pytest.fixture(scope="module")
 def world():
     """The user, with images that others had unpacked for one id."""
@@ -75,9 +63,9 @@ def furnished(home):
     somebody = Somebody(home)
     fill(home / "cache")
     (home / "run").mkdir(mode=0o700)
-    import_owned(home)
+    where = write_box(home, "owned", more=[owned_layer()])
     somebody.own()
-    done = somebody.auberge("image", "import", str(home / "owned"))
+    done = somebody.auberge("image", "import", where)
     assert done.returncode == 0, done.stderr
     return somebody
 

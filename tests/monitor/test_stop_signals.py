@@ -1,14 +1,11 @@
 """An image says with which signal its program is ended; what is none of signal(7) is TERM."""
 
-import io
 import os
 import signal
-import tarfile
 
 import pytest
 
-from auberge.image.oci.names import host_architecture
-from tests.image.oci.archives import Layout, configuration
+from tests.box import write_box
 from tests.inn import gone
 from tests.inn import inn as inn
 
@@ -18,13 +15,7 @@ SCRIPT = "trap 'exit 37' 37; trap 'exit 15' TERM; echo up; while :; do sleep 0.0
 
 def image(inn, name, word):
     """An image that says so."""
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as archive:
-        archive.add(inn.path / "root", ".")
-    config = configuration([data.getvalue()], host_architecture())
-    config["config"] = {**config.get("config", {}), "StopSignal": word}
-    made = Layout().image([data.getvalue()], config, packed="")
-    inn.does("image", "import", made.write(inn.path / f"layout-{name}"), "--name", name)
+    inn.does("image", "import", write_box(inn.path, name, StopSignal=word), "--name", name)
     inn.does("run", "-d", "--net", "none", "--name", name, name, "sh", "-c", SCRIPT)
     inn.until(name, "up\n")
     return inn.record(name)

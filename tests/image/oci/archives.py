@@ -121,6 +121,12 @@ class Layout:
         return str(path)
 
 
+def write_layout(folder, layers, arch, name="box", **settings):
+    """Write a layout of an image into a new folder below `folder`; its path."""
+    config = configuration(layers, arch, config=settings)
+    return Layout().image(layers, config, packed="", name=name).write(Path(folder) / name)
+
+
 def docker_archive(path, layers, config=None, tags=("box:latest",), more=()):
     """What `docker save` wrote for many years."""
     data = json.dumps(configuration(layers) if config is None else config).encode()
