@@ -37,6 +37,7 @@ PEERS = {
     "crun": ["crun"],
 }
 FLIGHT = 1000  # containers at once
+RATED = 3.0  # seconds
 INSIDE = {
     "computing": "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done",
     "forks": "i=0; while [ $i -lt 150 ]; do (:); i=$((i+1)); done",
@@ -124,10 +125,10 @@ def bwrap(bundle: Bundle) -> list[str]:
             "--dev", "/dev", "/bin/true"]  # fmt: skip
 
 
-def rate(bundle: Bundle, config: Config, null: int, seconds: float = 3.0) -> float:
+def rate(bundle: Bundle, config: Config, null: int) -> float:
     """Containers a second, of as many threads as there are processors."""
     done: list[int] = []
-    end = time.monotonic() + seconds
+    end = time.monotonic() + RATED
 
     def run() -> None:
         while time.monotonic() < end:

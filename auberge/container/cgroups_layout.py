@@ -84,30 +84,31 @@ def is_controlling(controllers: tuple[str, ...]) -> bool:
     return any(not name.startswith("name=") for name in controllers)
 
 
-def read_layout(proc: str = "/proc", root: str = "", process: str = "self") -> Layout:
+def read_layout(process: str = "self") -> Layout:
     """The layout that the kernel tells the calling process about, with the place of `process` in
-    it; `root` goes before every mount point (for a host's files that are kept elsewhere)."""
-    with open(f"{proc}/self/mountinfo", "rb") as file:
+    it."""
+    with open("/proc/self/mountinfo", "rb") as file:
         mounts = file.read()
-    with open(f"{proc}/{process}/cgroup", "rb") as file:
+    with open(f"/proc/{process}/cgroup", "rb") as file:
         cgroups = file.read()
-    asked = (mounts, cgroups, root)
+    asked = (mounts, cgroups)
     known = _last.get(asked)
     if known is None or any(
         h.version == 2 and _enabled(h.mount) != h.controllers for h in known.hierarchies
     ):
-        known = find_layout(os.fsdecode(mounts), os.fsdecode(cgroups), root)
+        known = find_layout(os.fsdecode(mounts), os.fsdecode(cgroups))
         _last.clear()  # mounts change rarely, and then for good; what v2 has, whenever it is told
         _last[asked] = known
     return known
 
 
-_last: dict[tuple[bytes, bytes, str], Layout] = {}
+_last: dict[tuple[bytes, bytes], Layout] = {}
 
 
 def find_layout(mountinfo: str, cgroups: str, root: str = "") -> Layout:
     """The layout according to the text of /proc/PID/mountinfo and /proc/PID/cgroup
-    (proc_pid_mountinfo(5), cgroups(7) "/proc files")."""
+    (proc_pid_mountinfo(5), cgroups(7) "/proc files"); `root` goes before every mount point, for a
+    host's files that are kept elsewhere."""
     own = _own_cgroups(cgroups)
     found: dict[tuple[str, ...], Hierarchy] = {}
     shown: dict[tuple[str, ...], str] = {}

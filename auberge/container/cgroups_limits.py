@@ -21,7 +21,6 @@ from auberge.container.light import Iterator
 from auberge.refusal import Refusal
 
 WHERE = "$.linux.resources"
-_NO_PERIOD = 100_000  # the kernel's own
 
 
 def limits(resources: Resources, layout: Layout) -> list[Write]:
@@ -266,14 +265,14 @@ def _throttled(b: BlockIO) -> Iterator[tuple[str, str, str, ThrottleDevice]]:
 def _block_io_v1(b: BlockIO) -> Iterator[Write]:
     where = f"{WHERE}.blockIO"
     if b.weight:
-        yield _scheduled("blkio", "weight", str(b.weight), f"{where}.weight")
+        yield _scheduled("weight", str(b.weight), f"{where}.weight")
     if b.leaf_weight:
         yield Write("blkio", "blkio.leaf_weight", str(b.leaf_weight), f"{where}.leafWeight")
     for device, place in _weighted(b):
         name = f"{device.major}:{device.minor}"
         if device.weight:
             text = f"{name} {device.weight}"
-            yield _scheduled("blkio", "weight_device", text, f"{place}.weight")
+            yield _scheduled("weight_device", text, f"{place}.weight")
         if device.leaf_weight:
             text = f"{name} {device.leaf_weight}"
             yield Write("blkio", "blkio.leaf_weight_device", text, f"{place}.leafWeight")
@@ -287,10 +286,10 @@ def _weighted(b: BlockIO) -> Iterator[tuple[WeightDevice, str]]:
         yield device, f"{WHERE}.blockIO.weightDevice[{index}]"
 
 
-def _scheduled(controller: str, name: str, text: str, where: str) -> Write:
+def _scheduled(name: str, text: str, where: str) -> Write:
     """The scheduler of older kernels, or BFQ, whichever has weights here."""
-    bfq = Write(controller, f"{controller}.bfq.{name}", text, where)
-    return Write(controller, f"{controller}.{name}", text, where, otherwise=bfq)
+    bfq = Write("blkio", f"blkio.bfq.{name}", text, where)
+    return Write("blkio", f"blkio.{name}", text, where, otherwise=bfq)
 
 
 def _block_io_v2(b: BlockIO) -> Iterator[Write]:

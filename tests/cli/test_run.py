@@ -146,12 +146,12 @@ def test_what_a_running_one_has_changed_is_committed():
 TRAP = "trap 'echo heard; exit 9' INT TERM HUP USR1; echo ready; while :; do sleep 0.05; done"
 
 
-def started(*words, ready=b"ready\n"):
+def started(*words):
     program = subprocess.Popen(
         [sys.executable, "-m", "auberge.cli.main", "run", "--rm", "--net", "none", *words],
         stdout=subprocess.PIPE,
     )
-    assert program.stdout.readline() == ready
+    assert program.stdout.readline() == b"ready\n"
     return program
 
 

@@ -7,21 +7,17 @@ from auberge.container.table import Label, Slot, Table
 from auberge.container.talk import FAILED
 
 
-def program(path, name, *arguments, before=()):
+def program(path, name, *arguments):
     """An executable at `path` that makes one system call, and ends with its errno; 0 is success.
 
-    A string among the arguments is its address. `before` has calls that may fail.
+    A string among the arguments is its address.
     """
     machine = os.uname().machine
     table = Table(machine)
     report, leave, errno = Label(), Label(), table.slot()
 
-    def made(values):
-        return [table.text(v) if isinstance(v, str) else v for v in values]
-
-    for call, *values in before:
-        table.attempt(call, *made(values))
-    table.call(name, *made(arguments), error=leave)
+    values = [table.text(each) if isinstance(each, str) else each for each in arguments]
+    table.call(name, *values, error=leave)
     table.call("exit_group", 0)
     table.place(leave)
     # the stub has noted which row has failed, and with which errno

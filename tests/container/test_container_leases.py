@@ -9,8 +9,8 @@ from auberge.machine.net.forward import parse_forward
 from auberge.refusal import Refusal
 
 
-def leases(tmp_path, subnet="10.90.0.0/29"):
-    return Leases(str(tmp_path / "br"), parse_subnet(subnet))
+def leases(tmp_path):
+    return Leases(str(tmp_path / "br"), parse_subnet("10.90.0.0/29"))
 
 
 def test_the_lowest_free_address(tmp_path):

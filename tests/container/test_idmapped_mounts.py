@@ -50,10 +50,10 @@ def shared(bundle, owner=0, options=("bind", "idmap"), where="source", **mapping
     return folder
 
 
-def users(bundle, first=100000):
+def users(bundle):
     """A new user namespace."""
     bundle.linux["namespaces"].append({"type": "user"})
-    bundle.linux |= maps((0, first, 65536))
+    bundle.linux |= maps((0, 100000, 65536))
     bundle.config["linux"].pop("resources", None)
     open_up(bundle.path)
 

@@ -9,11 +9,11 @@ from auberge.image.subordinate import Ids, Line
 from auberge.refusal import Refusal
 
 
-def ranges(tmp_path, monkeypatch, text, uid=1000):
+def ranges(tmp_path, monkeypatch, text):
     path = tmp_path / "subuid"
     path.write_text(text)
     monkeypatch.setattr(subordinate, "USERS", str(path))
-    monkeypatch.setattr(os, "getuid", lambda: uid)
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
     monkeypatch.setattr(subordinate, "user_name", lambda number: "me")
     return subordinate.ranges(str(path))
 

@@ -9,14 +9,14 @@ from auberge.monitor.guest import Task, Usage
 from auberge.monitor.machine_tasks import identify, numbers, tasks, usage
 from auberge.refusal import Refusal
 
-STAT = "{pid} ({name}) S {parent} 1 1 0 -1 4 1 0 0 0 {user} {system} 0 0 20 0 1 0 5 1 1\n"
+STAT = "{pid} ({name}) S {parent} 1 1 0 -1 4 1 0 0 0 150 50 0 0 20 0 1 0 5 1 1\n"
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1001:g:/home/guest:/bin/sh\nodd:x:y:z:::\n"
 GROUP = "root:x:0:\nplayers:x:2000:guest,other\nothers:x:3000:other\n"
 
 
-def block(pid, inner, name="sh", parent=1, user=150, system=50, uid=0, command="sh -c x"):
-    first = STAT.format(pid=pid, name=name, parent=parent, user=user, system=system)
+def block(pid, inner, name="sh", parent=1, uid=0, command="sh -c x"):
+    first = STAT.format(pid=pid, name=name, parent=parent)
     return f"{first}Uid:\t{uid}\t{uid}\nNSpid:\t{pid}\t{inner}\n{command}\n\n"
 
 

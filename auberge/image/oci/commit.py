@@ -26,15 +26,13 @@ def commit(
     record: Record,
     rootfs: Rootfs,
     name: str,
-    config: ImageConfig | None = None,
     uids: Sequence[Range] = (),
     gids: Sequence[Range] = (),
     comment: str = "",
 ) -> Record:
     """Save what a container changed in its root file system as a new image.
 
-    The container should be stopped or paused. `config` replaces the image's own, but for layers;
-    `uids` and `gids` are the maps of the container's user namespace.
+    The container should be stopped or paused. `uids` and `gids` are the maps of its user namespace.
     """
     if not is_name(name):
         raise Refusal(f"{name!r}: cannot be an image's name; use letters, digits, - and _")
@@ -54,7 +52,7 @@ def commit(
                     owners_in(record.layers),
                 )
                 layer, diff_id = write_layer(store, changes)
-            return add_image(store, record, layer, diff_id, name, config, comment)
+            return add_image(store, record, layer, diff_id, name, None, comment)
     except OSError as error:
         what = reason(error)
         raise Refusal(f"{error.filename or rootfs.path}: {what}; the image is not made") from error
@@ -96,17 +94,14 @@ def add_image(
     comment: str,
     recipe: str = "",
 ) -> Record:
-    """Add an image that has one more layer than another, or that alone."""
+    """Add an image that has one more layer than another, or that alone, and `config` then."""
     old: tuple[Descriptor, ...] = ()
     document: dict[str, Json] = {}
     keys: tuple[str, ...] = ()
     if record is not None:
         record = unpacked_again(store, record)
         data = content.read_blob(record.config, record.reference)
-        previous = read_config(data, record.reference)
-        config = (config or previous)._replace(
-            diff_ids=previous.diff_ids, arch=previous.arch, variant=previous.variant
-        )
+        config = read_config(data, record.reference)
         # what we have no name for stays
         document = {name: field.value for name, field in parse(data, "").table().items()}
         manifest = content.read_blob(record.manifest, record.reference)

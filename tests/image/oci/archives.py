@@ -127,7 +127,7 @@ def write_layout(folder, layers, arch, name="box", **settings):
     return Layout().image(layers, config, packed="", name=name).write(Path(folder) / name)
 
 
-def docker_archive(path, layers, config=None, tags=("box:latest",), more=()):
+def docker_archive(path, layers, config=None, tags=("box:latest",)):
     """What `docker save` wrote for many years."""
     data = json.dumps(configuration(layers) if config is None else config).encode()
     name = hashlib.sha256(data).hexdigest() + ".json"
@@ -135,6 +135,6 @@ def docker_archive(path, layers, config=None, tags=("box:latest",), more=()):
     pairs = dict(zip(places, layers, strict=True))
     members = [member(place, layer) for place, layer in pairs.items()]
     manifest = [{"Config": name, "RepoTags": list(tags), "Layers": places}]
-    members += [member(name, data), member("manifest.json", json.dumps(manifest).encode()), *more]
+    members += [member(name, data), member("manifest.json", json.dumps(manifest).encode())]
     Path(path).write_bytes(tar_of(members))
     return str(path)
