@@ -4,7 +4,6 @@ import io
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 from functools import cache
 
@@ -14,6 +13,7 @@ from auberge.image.oci.importer import import_image
 from auberge.image.oci.names import host_architecture
 from tests.busybox import make_root
 from tests.cgroup_folders import cgroup_folders
+from tests.command import AUBERGE
 from tests.image.oci.archives import write_layout
 from tests.shared_stub import share_stub
 
@@ -104,6 +104,6 @@ def auberge(*words, **more):
     """Run our command line to its end."""
     more.setdefault("stdin", subprocess.DEVNULL)
     return subprocess.run(
-        [sys.executable, "-m", "auberge.cli.main", *words],
+        [*AUBERGE, *words],
         capture_output=True, text=True, timeout=60, **more,
     )  # fmt: skip

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,8 +13,8 @@ import pytest
 from auberge.monitor import guests
 from tests.box import fill
 from tests.cgroup_folders import cgroup_folders
+from tests.command import AUBERGE
 
-COMMAND = (sys.executable, "-m", "auberge.cli.main")
 PATIENCE = 60
 
 
@@ -36,13 +35,13 @@ class Inn:
         """Begin a command."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(
-            [*COMMAND, *map(str, words)], env=self.environment, **{**pipes, **options}
+            [*AUBERGE, *map(str, words)], env=self.environment, **{**pipes, **options}
         )
 
     def __call__(self, *words: object, **options: object) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end."""
         return subprocess.run(
-            [*COMMAND, *map(str, words)], env=self.environment, text=True, check=False,
+            [*AUBERGE, *map(str, words)], env=self.environment, text=True, check=False,
             capture_output=True, timeout=PATIENCE, **{"stdin": subprocess.DEVNULL, **options},
         )  # fmt: skip
 

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ import auberge
 from auberge.engine import cache
 from auberge.image import build
 from tests.cli.guests import write_elf
+from tests.command import AUBERGE
 
 # What it is told is on another page: code that differs would be translated anew.
 HOT = """
@@ -81,7 +81,7 @@ class Home:
     def start(self, *words: object) -> "subprocess.Popen[str]":
         """Begin `auberge boot` with the translator."""
         return subprocess.Popen(
-            [sys.executable, "-m", "auberge.cli.main", "boot", *map(str, words), "--stats"],
+            [*AUBERGE, "boot", *map(str, words), "--stats"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

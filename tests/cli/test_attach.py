@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.cli.test_in_tmux import Tmux
-from tests.inn import COMMAND
+from tests.command import AUBERGE
 from tests.inn import inn as inn
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -22,7 +22,7 @@ def tmux(tmp_path, inn, monkeypatch):
     for name, value in inn.environment.items():
         monkeypatch.setenv(name, value)
     alias = tmp_path / "auberge"
-    alias.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n')
+    alias.write_text(f'#!/bin/sh\nexec {" ".join(AUBERGE)} "$@"\n')
     alias.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     server = Tmux(tmp_path)

@@ -4,14 +4,12 @@ import os
 import select
 import signal
 import subprocess
-import sys
 
 import pytest
 
 from auberge.cli.main import main
 from tests.cli.guests import ECHO, FLOOD, NOWHERE, SLEEP, SPIN, hello, write_elf
-
-AUBERGE = [sys.executable, "-m", "auberge.cli.main"]
+from tests.command import AUBERGE
 
 
 def boot(*words, stdin=b"", **options):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.inn import COMMAND
+from tests.command import AUBERGE
 from tests.inn import inn as inn
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -106,7 +106,7 @@ def test_exec_runs_one_more_command(inn, web):
     assert (out.returncode, out.stdout, out.stderr) == (5, "out\n", "err\n")
     script = "cat; echo $A $B; pwd; id -u; hostname; readlink /proc/self/ns/pid"
     done = subprocess.run(
-        [*COMMAND, "exec", "-i", "-e", "A=1", "-e", "B", "-w", "/tmp",
+        [*AUBERGE, "exec", "-i", "-e", "A=1", "-e", "B", "-w", "/tmp",
          "-u", "nobody", "web", "sh", "-c", script],
         input="typed\n", text=True, capture_output=True, env=inn.environment | {"B": "ours"},
     )  # fmt: skip

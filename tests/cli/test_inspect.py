@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 import auberge
 from auberge.cli.main import main
 from auberge.monitor.names import running
+from tests.command import AUBERGE
 from tests.engine import eager
 from tests.machine.debug.client import Client, Running
 from tests.machine.debug.guest import AT, BUILT, write
@@ -239,7 +239,7 @@ def test_a_name_that_is_taken(guest, tmp_path):
 
 def boot(tmp_path):
     return subprocess.Popen(
-        [sys.executable, "-m", "auberge.cli.main", "boot", "--memory", "4M", "--net", "none",
+        [*AUBERGE, "boot", "--memory", "4M", "--net", "none",
          "--kernel", write(tmp_path / "program"), "--name", "web"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

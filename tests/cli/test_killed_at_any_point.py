@@ -13,11 +13,12 @@ from auberge.engine import cache as code_cache
 from auberge.engine.cache import Entry, folder, key, load
 from auberge.image import store
 from tests.cli.guests import hello, write_elf
+from tests.command import AUBERGE
 
 REPOSITORY = str(Path(__file__).parents[2])
 ENTRY = Entry(bytes(range(256)) * 4096, {"run": 64}, ("pc", "priv"), {"priv": 3}, "rv64i")
 BUILT = Entry(b"built", {}, (), {}, "rv64i")
-BOOT = [sys.executable, "-m", "auberge.cli.main", "boot"]
+BOOT = [*AUBERGE, "boot"]
 
 
 def run_until_killed(script, *arguments):

@@ -11,7 +11,8 @@ import pytest
 from auberge.monitor import guests
 from tests.box_in_a_machine import boxes as boxes
 from tests.cli.guests import SPIN, write_elf
-from tests.inn import COMMAND, gone, kill
+from tests.command import AUBERGE
+from tests.inn import gone, kill
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
@@ -25,7 +26,7 @@ def auberge(boxes, tmp_path):
 
     def call(*words, status=0, **more):
         done = subprocess.run(
-            [*COMMAND, *words], env=environment, text=True, capture_output=True, timeout=120,
+            [*AUBERGE, *words], env=environment, text=True, capture_output=True, timeout=120,
             check=False, **{"stdin": subprocess.DEVNULL, **more},
         )  # fmt: skip
         assert done.returncode == status, done
@@ -78,7 +79,7 @@ def test_a_killed_supervisor_is_a_killed_machine(auberge, boxes):
 
 def test_one_in_the_foreground_takes_orders_too(auberge):
     front = subprocess.Popen(
-        [*COMMAND, "run", "--rm", "--name", "front", "--isolation", "machine", "box:riscv64", "sh",
+        [*AUBERGE, "run", "--rm", "--name", "front", "--isolation", "machine", "box:riscv64", "sh",
          "-c", SCRIPT], env=auberge.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
     )  # fmt: skip
     assert front.stdout.readline() == b"up\n"
@@ -96,7 +97,7 @@ def test_one_in_the_foreground_takes_orders_too(auberge):
 def test_a_machine_of_boot_is_listed(auberge, tmp_path):
     kernel = write_elf(tmp_path / "spin", "li a0, 0x10000000; li a1, 'U'; sb a1, 0(a0);" + SPIN)
     booted = subprocess.Popen(
-        [*COMMAND, "boot", "--engine", "reference", "--kernel", kernel, "--name", "bare"],
+        [*AUBERGE, "boot", "--engine", "reference", "--kernel", kernel, "--name", "bare"],
         env=auberge.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
     )  # fmt: skip
     try:

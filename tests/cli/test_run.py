@@ -4,12 +4,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
 from tests.box import auberge, box, filled  # noqa: F401
+from tests.command import AUBERGE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60), pytest.mark.usefixtures("box")]
 
@@ -92,7 +92,7 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(words, status, text):
 
 def test_it_is_seen_while_it_runs_and_kept_when_it_has_ended():
     words = ["run", "--name", "seen", "--label", "a=b", "--net", "none", "box", "sleep", "100"]
-    program = subprocess.Popen([sys.executable, "-m", "auberge.cli.main", *words])
+    program = subprocess.Popen([*AUBERGE, *words])
     try:
         while guests().get("seen", {}).get("status") != "running":
             assert program.poll() is None
@@ -148,7 +148,7 @@ TRAP = "trap 'echo heard; exit 9' INT TERM HUP USR1; echo ready; while :; do sle
 
 def started(*words):
     program = subprocess.Popen(
-        [sys.executable, "-m", "auberge.cli.main", "run", "--rm", "--net", "none", *words],
+        [*AUBERGE, "run", "--rm", "--net", "none", *words],
         stdout=subprocess.PIPE,
     )
     assert program.stdout.readline() == b"ready\n"

@@ -3,19 +3,19 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
 from tests.box import auberge, box, filled, left  # noqa: F401
+from tests.command import AUBERGE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.usefixtures("box")]
 
 
 def begin(*words):
     return subprocess.Popen(
-        [sys.executable, "-m", "auberge.cli.main", "run", "--net", "none", *words],
+        [*AUBERGE, "run", "--net", "none", *words],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from tests.box import auberge, box, filled  # noqa: F401
+from tests.command import AUBERGE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60), pytest.mark.usefixtures("box")]
 WORDS = ("run", "--rm", "--net", "none")
@@ -27,7 +28,7 @@ class Session:
         if self.pid == 0:
             while os.get_terminal_size(0) != (columns, rows):  # our parent sets it
                 time.sleep(0.001)
-            os.execv(sys.executable, [sys.executable, "-m", "auberge.cli.main", *words])
+            os.execv(sys.executable, [*AUBERGE, *words])
         self.resize(rows, columns)
         self.said = b""
         self.status = None

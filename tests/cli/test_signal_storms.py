@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.guests import FLOOD, write_elf
+from tests.command import AUBERGE
 
 REPOSITORY = str(Path(__file__).parents[2])
 HARMLESS = (signal.SIGWINCH, signal.SIGCONT, signal.SIGTSTP)
@@ -37,7 +38,7 @@ class Boot:
         self.printed = bytearray()
         self.over = False
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "auberge.cli.main", "boot", *words],
+            [*AUBERGE, "boot", *words],
             stdin=self.theirs,
             stdout=self.theirs,
             stderr=subprocess.PIPE,
@@ -105,7 +106,7 @@ def test_leaving_a_guest_whose_output_nobody_reads(tmp_path, keys):
     ours, theirs = os.openpty()
     kernel = write_elf(tmp_path / "k", FLOOD)
     boot = subprocess.Popen(
-        [sys.executable, "-m", "auberge.cli.main", "boot", "--kernel", kernel],
+        [*AUBERGE, "boot", "--kernel", kernel],
         stdin=theirs,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -10,6 +10,7 @@ from auberge import __version__
 from auberge.cli import main as front_door
 from auberge.cli.main import main
 from auberge.refusal import Refusal
+from tests.command import AUBERGE
 
 
 def run(capsys, *words):
@@ -82,9 +83,6 @@ def test_what_goes_wrong_is_one_line(capsys, monkeypatch, error, status, line):
 
     monkeypatch.setattr(front_door, "dispatch", fail)
     assert run(capsys, "boot") == (status, "", line)
-
-
-AUBERGE = [sys.executable, "-m", "auberge.cli.main"]
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ import http.server
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 
@@ -19,12 +18,12 @@ import auberge
 from auberge.image import find, store
 from auberge.machine.outcome import PoweredOff
 from auberge.refusal import Refusal
+from tests.command import AUBERGE
 from tests.image.debian import Archive, needs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 PROMPT = "root@debian:~# "
-AUBERGE = [sys.executable, "-m", "auberge.cli.main"]
 
 
 @pytest.fixture(scope="module")

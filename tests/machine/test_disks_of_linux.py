@@ -6,13 +6,13 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 
 import pytest
 
 import auberge
 from auberge.image import build
 from auberge.machine.disk import open_disk
+from tests.command import AUBERGE
 from tests.image.disks import DISK, SIZE, make
 from tests.machine.test_disk import read
 
@@ -89,7 +89,7 @@ class Booted:
 
         words = [word for disk in disks for word in ("--disk", str(disk))]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "auberge.cli.main", "boot", "tiny", "--net", "none", *words],
+            [*AUBERGE, "boot", "tiny", "--net", "none", *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

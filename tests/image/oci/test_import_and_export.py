@@ -4,7 +4,6 @@ import gzip
 import json
 import os
 import subprocess
-import sys
 import tarfile
 
 import pytest
@@ -14,6 +13,7 @@ from auberge.image.oci import content
 from auberge.image.oci.exporter import export_image
 from auberge.image.oci.importer import import_image, plain_name
 from auberge.refusal import Refusal
+from tests.command import AUBERGE
 from tests.image.oci.archives import (
     Layout,
     configuration,
@@ -208,7 +208,7 @@ def test_the_command_line(cache, tmp_path, capsys, monkeypatch):
 @pytest.mark.slow
 def test_through_pipes(cache, tmp_path):
     path = Layout().image([BASE, TOP]).tar(tmp_path / "box.tar")
-    command = [sys.executable, "-m", "auberge.cli.main", "image"]
+    command = [*AUBERGE, "image"]
     with open(path, "rb") as file:
         subprocess.run([*command, "import", "-", "--name", "piped"], stdin=file, check=True)
     done = subprocess.run([*command, "export", "piped", "-"], capture_output=True, check=True)

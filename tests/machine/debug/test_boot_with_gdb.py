@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 
 import pytest
 
@@ -10,6 +9,7 @@ import auberge
 from auberge.isa.assembler import assembly
 from auberge.isa.riscv.rv64 import rv64
 from auberge.machine.outcome import PoweredOff
+from tests.command import AUBERGE
 from tests.machine.debug.client import Client, Running
 from tests.machine.debug.guest import AT, write
 from tests.machine.elves import BASE, elf
@@ -30,7 +30,7 @@ end:    j end
 
 
 def boot(path, *words):
-    command = [sys.executable, "-m", "auberge.cli.main", "boot", "--memory", "4M"]
+    command = [*AUBERGE, "boot", "--memory", "4M"]
     return subprocess.Popen(
         [*command, "--kernel", write(path / "program"), *words],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
