@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from auberge.monitor import guests
 from tests.box import fill
 from tests.cgroup_folders import cgroup_folders
 from tests.command import AUBERGE
+from tests.until import until
 
 PATIENCE = 60
 
@@ -74,9 +74,7 @@ class Inn:
 
     def until(self, name: str, text: str) -> None:
         """Wait until a guest has written that."""
-        deadline = time.monotonic() + PATIENCE
-        while text not in self.does("logs", name):
-            assert time.monotonic() < deadline, f"{name} has not written {text}"
+        until(lambda: text in self.does("logs", name), PATIENCE)
 
     def record(self, name: str) -> guests.Record:
         """A guest's record, as it is in its file."""
@@ -106,10 +104,7 @@ def kill(pid: int) -> None:
 
 def gone(process: guests.Process) -> None:
     """Wait until a process has ended."""
-    deadline = time.monotonic() + PATIENCE
-    while process.lives:
-        assert time.monotonic() < deadline, f"{process} still lives"
-        time.sleep(0.01)
+    until(lambda: not process.lives, PATIENCE)
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import threading
-import time
 
 import pytest
 
 from tests.command import AUBERGE
 from tests.inn import inn as inn
+from tests.until import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -252,8 +252,6 @@ def test_many_at_once_and_verbs_that_race(inn):
     for verb in verbs:
         _, errors = verb.communicate(timeout=90)
         assert verb.returncode in (0, 125) and b"Traceback" not in errors
-    deadline = time.monotonic() + 30
-    while inn.names():
-        assert time.monotonic() < deadline, inn.names()
+    until(lambda: inn.names() == [])
     for name in names:
         assert inn.left(name) == []

@@ -10,6 +10,7 @@ import pytest
 
 from tests.box import auberge, box, filled  # noqa: F401
 from tests.command import AUBERGE
+from tests.until import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60), pytest.mark.usefixtures("box")]
 
@@ -133,8 +134,7 @@ def test_what_a_running_one_has_changed_is_committed():
     script = "echo early > /home/early; sleep 100"
     name = auberge("run", "-d", "--net", "none", "box", "sh", "-c", script).stdout.strip()
     try:
-        while auberge("exec", name, "cat", "/home/early").stdout != "early\n":
-            time.sleep(0.02)
+        until(lambda: auberge("exec", name, "cat", "/home/early").stdout == "early\n")
         image = auberge("commit", name, "snap").stdout.strip()
         assert auberge("exec", name, "echo", "goes on").stdout == "goes on\n"
     finally:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.box import auberge, box, filled  # noqa: F401
 from tests.command import AUBERGE
+from tests.until import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60), pytest.mark.usefixtures("box")]
 WORDS = ("run", "--rm", "--net", "none")
@@ -132,10 +133,7 @@ def test_the_terminal_is_put_back(session):
     os.kill(shell.pid, signal.SIGINT)
     time.sleep(0.2)
     os.kill(shell.pid, signal.SIGINT)
-    deadline = time.monotonic() + PATIENCE
-    while not termios.tcgetattr(shell.master)[3] & termios.ECHO:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: termios.tcgetattr(shell.master)[3] & termios.ECHO)
     assert shell.ends() == 137
     after = termios.tcgetattr(shell.master)
     wanted = termios.ECHO | termios.ICANON | termios.ISIG
@@ -146,27 +144,19 @@ def test_suspended_and_resumed(session):
     shell = session(*WORDS, "-it", "box")
     shell.until(PROMPT)
     os.kill(shell.pid, signal.SIGTSTP)
-    wait_for_state(shell.pid, "T")
+    until(lambda: state(shell.pid) == "T")
     assert termios.tcgetattr(shell.master)[3] & termios.ECHO  # it is the shell's meanwhile
     shell.resize(40, 90)
     os.kill(shell.pid, signal.SIGCONT)
-    deadline = time.monotonic() + PATIENCE
-    while termios.tcgetattr(shell.master)[3] & termios.ECHO:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: not termios.tcgetattr(shell.master)[3] & termios.ECHO)
     shell.type("stty size; exit 3\r")
     shell.until("40 90")
     assert shell.ends() == 3
 
 
-def wait_for_state(pid, letter):
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        with open(f"/proc/{pid}/stat") as file:
-            if file.read().rpartition(")")[2].split()[0] == letter:
-                return
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+def state(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]
 
 
 def test_much_output_arrives_whole(session):

@@ -8,6 +8,7 @@ import pytest
 
 import auberge as api
 from tests.box import auberge, box, filled  # noqa: F401
+from tests.until import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60), pytest.mark.usefixtures("box")]
 
@@ -118,19 +119,12 @@ def test_the_signal_that_stops_it():
     )  # fmt: skip
     assert done.stdout == "polite\n", done.stderr
     try:
-        wait_for(lambda: auberge("logs", "polite").stdout == "up\n")
+        until(lambda: auberge("logs", "polite").stdout == "up\n")
         assert auberge("stop", "-t", "30", "polite").returncode == 0
         assert auberge("logs", "polite").stdout == "up\nheard\n"
         assert json.loads(auberge("ps", "-a", "--json").stdout)[0]["exit_code"] == 5
     finally:
         auberge("rm", "-f", "polite")
-
-
-def wait_for(true):
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_command_that_is_left_alone():
@@ -144,7 +138,7 @@ def test_a_command_that_is_left_alone():
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         assert time.monotonic() - began < 50
         cat = ("exec", "host", "cat", "/tmp/x")
-        wait_for(lambda: auberge(*cat).stdout == "b\n/tmp/x\nlater\n")
+        until(lambda: auberge(*cat).stdout == "b\n/tmp/x\nlater\n")
         assert "sleep 100" in auberge("top", "host").stdout
         done = auberge("exec", "-d", "host", "no-such")
         assert done.returncode == 127 and done.stderr.count("\n") == 1

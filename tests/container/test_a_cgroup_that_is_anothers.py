@@ -8,6 +8,7 @@ import pytest
 from auberge.container.cgroups import Cgroup
 from auberge.container.cgroups_layout import read_layout
 from tests.container.bundles import Bundle
+from tests.until import until
 
 pytestmark = pytest.mark.slow
 
@@ -55,8 +56,7 @@ def test_who_took_the_cgroup_of_one_that_has_ended_outlives_its_deletion(bundle,
     bundle.linux["cgroupsPath"] = path = f"/auberge-taken-{os.getpid()}"
     bundle.create("ours", "true")
     assert bundle.call("ours", "start", bundle.name).returncode == 0
-    while bundle.status("ours") != "stopped":
-        time.sleep(0.01)
+    until(lambda: bundle.status("ours") == "stopped")
     (tmp_path / "second").mkdir()
     second = Bundle(tmp_path / "second")
     second.linux["cgroupsPath"] = path

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.container.bundles import command_of
-from tests.container.test_lifecycle import until
+from tests.until import until
 
 pytestmark = pytest.mark.slow
 

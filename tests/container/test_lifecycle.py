@@ -4,19 +4,12 @@ import json
 import os
 import signal
 import subprocess
-import time
 
 import pytest
 
+from tests.until import until
+
 pytestmark = pytest.mark.slow
-
-
-def until(condition, seconds=10):
-    """Wait for what another process does."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from tests.container.agents import NUMBERS, Agent
 from tests.container.bundles import command_of
-from tests.container.test_lifecycle import until
+from tests.until import until
 
 pytestmark = pytest.mark.slow
 

@@ -16,6 +16,7 @@ from auberge.monitor.guest import NotStarted, Usage
 from auberge.monitor.options import Options, check
 from auberge.refusal import Refusal
 from tests.box import box, filled, left  # noqa: F401
+from tests.until import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
@@ -174,10 +175,7 @@ def test_limits_bite(make):
     if processors:
         made = make("sh", "-c", "while :; do :; done", millicpus=100)
         made.start((0, 1, 2))
-        deadline = time.monotonic() + 20
-        while not throttled(made) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert throttled(made)
+        until(lambda: throttled(made))
 
 
 def throttled(made):
@@ -262,7 +260,7 @@ def test_paused_it_does_nothing(make):
     script = "n=0; while :; do n=$((n+1)); echo $n > /c/n; sleep 0.01; done"
     made = make("sh", "-c", script, volumes=(f"{counts}:/c",))
     made.start((0, 1, 2))
-    wait_for(lambda: (counts / "n").exists())
+    until(lambda: (counts / "n").exists())
     made.pause()
     assert made.paused
     before = (counts / "n").read_bytes()
@@ -270,17 +268,10 @@ def test_paused_it_does_nothing(make):
     assert (counts / "n").read_bytes() == before
     made.resume()
     assert not made.paused
-    wait_for(lambda: (counts / "n").read_bytes() not in (b"", before))
+    until(lambda: (counts / "n").read_bytes() not in (b"", before))
     made.signal(signal.SIGSTOP, everyone=True)
     made.signal(signal.SIGKILL, everyone=True)
     assert made.wait() == 137
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_what_it_uses(make):
@@ -288,7 +279,7 @@ def test_what_it_uses(make):
     made.start((0, 1, 2))
     first = made.stats()
     assert isinstance(first, Usage)
-    wait_for(lambda: made.stats().cpu_seconds > 0.01)
+    until(lambda: made.stats().cpu_seconds > 0.01)
     now = made.stats()
     assert now.memory_limit == 32 << 20 and 0 < now.memory < 32 << 20
     assert (now.pids, now.pids_limit) == (2, 9)
@@ -328,7 +319,7 @@ def test_another_process_can_do_all_but_wait(make, box):  # noqa: F811
 def test_changes_become_an_image(make):
     made = make("sh", "-c", "echo new > /home/new; rm /etc/group; sleep 100")
     made.start((0, 1, 2))
-    wait_for(lambda: made.execute(("test", "-e", "/etc/group"), (0, 1, 2)).wait() == 1)
+    until(lambda: made.execute(("test", "-e", "/etc/group"), (0, 1, 2)).wait() == 1)
     reference = made.commit("changed", "a test")
     assert reference == f"changed:{made.image.partition(':')[2]}" and not made.paused
     from auberge.image.oci import content, removal

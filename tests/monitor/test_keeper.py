@@ -12,6 +12,7 @@ import pytest
 from auberge.monitor import keeper
 from auberge.monitor.frames import FROM_GUEST, INPUT, RESIZE, SIZE, BadFrame, Frames, frame
 from auberge.monitor.keeper import LONGEST_QUESTION, MOST_CLIENTS, Keeper, Streams
+from tests.until import until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -288,9 +289,7 @@ def test_sizes_reach_a_terminal(tmp_path):
     client.sendall(frame(RESIZE, SIZE.pack(30, 100)))
     os.write(house.writes, b"!")
     told(client)
-    deadline = time.monotonic() + 20
-    while len(house.kept.sizes) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: len(house.kept.sizes) >= 2)
     assert house.kept.sizes == [(24, 80), (30, 100)]
     house.close()
 
