@@ -13,36 +13,27 @@ from tests.until import until
 pytestmark = pytest.mark.slow
 
 
-def test_a_second_container_of_a_cgroup_does_not_end_the_first(bundle, tmp_path):
-    path = f"/auberge-shared-{os.getpid()}"
-    bundle.linux["cgroupsPath"] = path
-    bundle.create("ours", "sleep 100")
-    assert bundle.call("ours", "start", bundle.name).returncode == 0
+def second_in(path, tmp_path):
+    """One more bundle, whose container is to be in that cgroup."""
     (tmp_path / "second").mkdir()
     second = Bundle(tmp_path / "second")
     second.linux["cgroupsPath"] = path
-    done = second.run("ours", "echo hello")
-    assert done.returncode == 1
-    assert "processes already" in done.stderr
-    time.sleep(0.1)
-    assert bundle.status("ours") == "running"
+    return second
 
 
-def test_a_cgroup_above_others_is_theirs_too(bundle, tmp_path):
-    above = f"/auberge-above-{os.getpid()}"
-    bundle.linux["cgroupsPath"] = f"{above}/below"
+@pytest.mark.parametrize("below", ["", "/below"], ids=["in_it", "below_it"])
+def test_a_second_container_does_not_end_the_first(bundle, tmp_path, below):
+    path = f"/auberge-shared-{os.getpid()}"
+    bundle.linux["cgroupsPath"] = f"{path}{below}"
     bundle.create("ours", "sleep 100")
     assert bundle.call("ours", "start", bundle.name).returncode == 0
-    (tmp_path / "second").mkdir()
-    second = Bundle(tmp_path / "second")
-    second.linux["cgroupsPath"] = above
-    done = second.run("ours", "echo hello")
+    done = second_in(path, tmp_path).run("ours", "echo hello")
     assert (done.returncode, done.stdout) == (1, "")
     assert "processes already" in done.stderr
     time.sleep(0.1)
     assert bundle.status("ours") == "running"
     bundle.remove("ours")
-    Cgroup(read_layout().place(above, "")).delete()
+    Cgroup(read_layout().place(path, "")).delete()
 
 
 def test_what_is_not_there_yet_or_has_nobody_in_it_is_taken(bundle):
@@ -57,9 +48,7 @@ def test_who_took_the_cgroup_of_one_that_has_ended_outlives_its_deletion(bundle,
     bundle.create("ours", "true")
     assert bundle.call("ours", "start", bundle.name).returncode == 0
     until(lambda: bundle.status("ours") == "stopped")
-    (tmp_path / "second").mkdir()
-    second = Bundle(tmp_path / "second")
-    second.linux["cgroupsPath"] = path
+    second = second_in(path, tmp_path)
     second.create("ours", "sleep 100")
     try:
         assert bundle.call("ours", "delete", bundle.name).returncode == 0
