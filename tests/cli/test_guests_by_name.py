@@ -253,5 +253,6 @@ def test_many_at_once_and_verbs_that_race(inn):
         _, errors = verb.communicate(timeout=90)
         assert verb.returncode in (0, 125) and b"Traceback" not in errors
     until(lambda: inn.names() == [])
+    until(lambda: inn.left("none") == [])  # a supervisor removes what it has hidden from `ps`
     for name in names:
         assert inn.left(name) == []
