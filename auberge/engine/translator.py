@@ -24,9 +24,9 @@ from auberge.memory.ram import PAGE, Ram
 
 LOOKED_AT = 2048  # neighbours of regions in one look: half a millisecond, ten times a second
 
-# A look at the samples takes some 40 us; what is hot, or has been compiled, waits for the next one.
+# A look at the samples takes some 100 us; what is hot, or has been compiled, waits for the next.
 LEAST = 64  # samples of a look; at most SAMPLES
-BUSY, QUIET = 0.003, 0.012  # seconds from one to the next: with regions to come, and without
+BUSY, QUIET = 0.006, 0.012  # seconds between two, while the compiler is at work, and otherwise
 
 # Instructions of a slice, where each sample is looked at. The shortest (`access.SCATTERED`) must be
 # longer than any way through a region (`explore.LIMIT`), or the region would wait for ever.
@@ -113,13 +113,13 @@ class Translator(Interpreter):
     def _look(self) -> None:
         """Count what was sampled, ask for what is hot, and install what has been compiled."""
         count, self.hart["sampled"] = self.hart["sampled"], 0
-        works, is_busy = self.translations, False
+        works = self.translations
         with works.lock:
             # Few places, sampled often: counted one by one they took a tenth of the guest's time.
             for record, samples in Counter(self._samples[:count]).items():
                 page = record & -PAGE_OF_RECORDS
                 level = WELL if record & 1 else QUICK
-                is_busy |= self._count(page, (record - page) // 8, level, samples)
+                self._count(page, (record - page) // 8, level, samples)
             works.collect()
             now = time.monotonic()
             if works.waits or now - self._neighbours_seen > PAUSE:
@@ -130,20 +130,18 @@ class Translator(Interpreter):
                 works.collect()
             if self._arena is works.arena:
                 self._install_news()
-        pause = BUSY if is_busy or works.workshop.open else QUIET
+        pause = BUSY if works.workshop.open else QUIET
         wanted = int(count * pause / max(now - self._looked, 1e-6))
         self.hart["samples_wanted"] = min(max(wanted, self._least), self._most)
         self._looked = now
 
-    def _count(self, page: int, entry: int, level: int, samples: int) -> bool:
-        """Note samples of a place in a page of records, if they matter."""
+    def _count(self, page: int, entry: int, level: int, samples: int) -> None:
+        """Note samples of a place in a page of records."""
         works, digest = self.translations, self._digests.get(page)
-        if digest is None or not works.wants(order := Order(digest, entry), level):
-            return False
-        works.heat.count(order, level, samples)
-        if digest not in works.heat.pages:
-            works.heat.pages[digest] = ctypes.string_at(page + SNAPSHOT, PAGE)
-        return True
+        if digest is not None and works.wants(order := Order(digest, entry), level):
+            works.heat.count(order, level, samples)
+            if digest not in works.heat.pages:
+                works.heat.pages[digest] = ctypes.string_at(page + SNAPSHOT, PAGE)
 
     def _look_at_neighbours(self) -> None:
         """Those that have been executed are hot. However old the guest is, it takes as long."""
