@@ -179,8 +179,8 @@ def write_pid(path: str, pid: int) -> None:
     """Write a pid file, as a whole."""
     if path:
         beside = f"{path}.{os.getpid()}"
-        with open(beside, "w", encoding="ascii") as file:
-            file.write(str(pid))
+        with open(beside, "wb") as file:
+            file.write(str(pid).encode())
         os.rename(beside, path)
 
 

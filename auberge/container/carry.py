@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import struct
 from errno import EBUSY, EINVAL
 
 from auberge.container import stub
@@ -113,7 +112,9 @@ class Child:
         message = os.read(self._hears, MESSAGE) if self._listens is None else self._receive()
         if len(message) < MESSAGE:
             return False
-        what, number = struct.unpack("<QQ", message)
+        # `struct` would take 0.4 ms to import
+        what = int.from_bytes(message[:8], "little")
+        number = int.from_bytes(message[8:], "little")
         if what >= ROWS:
             raise self._failure(what, number)
         if what == CLONED:

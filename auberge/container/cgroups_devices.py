@@ -7,7 +7,6 @@ any rule nothing is limited. The two halves of the kernel's own check are the sa
 
 import errno
 import os
-from struct import Struct
 
 from auberge.container.cgroups import Cgroup
 from auberge.container.cgroups_files import Write
@@ -180,8 +179,7 @@ def _overlap(a: Rule, b: Rule) -> bool:
 
 # -- v2 -------------------------------------------------------------------------------------------
 
-# struct bpf_insn and the parts of opcodes (linux/bpf.h; RFC 9669)
-_INSTRUCTION = Struct("<BBhi")
+# The parts of opcodes (linux/bpf.h; RFC 9669)
 _LOAD_WORD = 0x61  # LDX | MEM | W
 _RIGHT_SHIFT = 0x77  # ALU64 | RSH | K
 _AND = 0x57  # ALU64 | AND | K
@@ -199,7 +197,9 @@ _ACCESSES = {"m": 1, "r": 2, "w": 4}  # BPF_DEVCG_ACC_MKNOD, _READ, _WRITE
 
 
 def _op(code: int, to: int = 0, source: int = 0, offset: int = 0, value: int = 0) -> bytes:
-    return _INSTRUCTION.pack(code, to | source << 4, offset, value)
+    from struct import pack  # v1 needs none
+
+    return pack("<BBhi", code, to | source << 4, offset, value)  # struct bpf_insn
 
 
 def _answer(allow: bool) -> list[bytes]:

@@ -152,8 +152,8 @@ def _known(options: str, own: dict[tuple[str, ...], str]) -> tuple[str, ...]:
 def _enabled(mount: str) -> tuple[str, ...]:
     """The controllers that v2 has here."""
     try:
-        with open(f"{mount}/cgroup.controllers") as file:
-            return tuple(file.read().split())
+        with open(f"{mount}/cgroup.controllers", "rb") as file:
+            return tuple(file.read().decode().split())
     except OSError:
         return ()
 

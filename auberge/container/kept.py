@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import marshal
 import os
-import zlib
 
 from auberge.container import config as classes
 from auberge.container.carry import Program
 from auberge.container.config import Config
-from auberge.container.light import TYPE_CHECKING, Callable, NamedTuple
+from auberge.container.light import TYPE_CHECKING, Callable, NamedTuple, checksum
 from auberge.container.processes import boot_id
 from auberge.container.stub import cache_folder, read_private
 from auberge.container.talk import Descriptors, Late, Mold
@@ -27,9 +26,10 @@ if TYPE_CHECKING:
     from auberge.container.steps import Operation
 
 MAGIC = b"oci-plan"
-FORMAT = 1
+FORMAT = 2
 FILES = 64  # which of them is a matter of the bundle: they never get more
 LARGEST = 1 << 20  # bytes of one
+HEAD = len(MAGIC) + 8
 
 
 class Found(NamedTuple):
@@ -51,7 +51,7 @@ class Kept:
         hierarchies = tuple([tuple(h) for h in layout.hierarchies])
         choices = (os.geteuid(), bundle, pivot, keyring, owned)
         self._key = _dumped((_sources(), _boot(), choices, hierarchies, data))
-        number = zlib.crc32(data, zlib.crc32(os.fsencode(bundle))) % FILES
+        number = checksum(os.fsencode(bundle) + b"\0" + data)[0] % FILES
         self._path = os.path.join(cache_folder(), f"plan-{number:02x}")
         self._name = name
         self._found: Found | None = None
@@ -59,10 +59,10 @@ class Kept:
     def config(self, home: Callable[[Config], str | None]) -> Config | None:
         """The configuration, if this very bundle was kept; `home` says what HOME is set to."""
         content = read_private(self._path, LARGEST)
-        if content is None or content[:12] != _head(content[12:]):
+        if content is None or content[:HEAD] != _head(content[HEAD:]):
             return None
         try:
-            about, values = marshal.loads(memoryview(content)[12:])
+            about, values = marshal.loads(memoryview(content)[HEAD:])
         except (ValueError, EOFError, TypeError):  # of another version of Python
             return None
         if about != (FORMAT, self._key):
@@ -132,7 +132,7 @@ class Kept:
             tuple(descriptors), tuple(asked), home,
         )  # fmt: skip
         body = _dumped(((FORMAT, self._key), values))
-        if len(body) > LARGEST - 12:
+        if len(body) > LARGEST - HEAD:
             return
         from auberge.engine import cache
 
@@ -145,19 +145,18 @@ def _dumped(values: tuple[object, ...]) -> bytes:
 
 
 def _head(body: bytes) -> bytes:
-    return MAGIC + zlib.crc32(body).to_bytes(4, "little")
+    return MAGIC + checksum(body)
 
 
-def _sources() -> int:
-    """What stands for this room's sources: their sizes, and when they were written."""
-    found = 0
+def _sources() -> tuple[tuple[str, int, int], ...]:
+    """This room's sources: their names and sizes, and when they were written."""
+    found = []
     with os.scandir(os.path.dirname(os.path.abspath(__file__))) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
+        for entry in entries:
             if entry.name.endswith(".py"):
                 status = entry.stat()
-                line = f"{entry.name} {status.st_size} {status.st_mtime_ns}"
-                found = zlib.crc32(line.encode(), found)
-    return found
+                found.append((entry.name, status.st_size, status.st_mtime_ns))
+    return tuple(sorted(found))
 
 
 def _boot() -> str:

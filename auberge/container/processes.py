@@ -15,8 +15,9 @@ GONE = ("Z", "X")
 
 def boot_id() -> str:
     """What tells this start of the host from others: numbers and times begin anew."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
+    # in bytes: that for "ascii" is a module to be imported, 0.2 ms
+    with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+        return file.read().decode().strip()
 
 
 def start_time(pid: int) -> int:
@@ -76,8 +77,8 @@ def adjust(pid: int, process: Process) -> None:
     """What takes the runtime's privileges: a lower oom score, higher hard limits."""
     if process.oom_score_adj is not None:
         try:
-            with open(f"/proc/{pid}/oom_score_adj", "w", encoding="ascii") as file:
-                file.write(str(process.oom_score_adj))
+            with open(f"/proc/{pid}/oom_score_adj", "wb") as file:
+                file.write(str(process.oom_score_adj).encode())
         except OSError as error:
             raise Refusal(
                 f"config.json: $.process.oomScoreAdj: {process.oom_score_adj}: {reason(error)}; "

@@ -61,6 +61,7 @@ class Folder:
         self.path = os.path.join(root, name)
         self.fifo = os.path.join(self.path, "start.fifo")
         self.config = os.path.join(self.path, "config.json")
+        self._saved: tuple[bytes, Record] | None = None  # state.json as we have written it
 
     def create(self) -> None:
         """Make it; raises Refusal if there is a container of that name."""
@@ -87,7 +88,9 @@ class Folder:
             "format": FORMAT,
             "cgroups": [place._asdict() for place in record.cgroups],
         }
-        self.write("state.json", write_json(values).encode())
+        content = write_json(values).encode()
+        self.write("state.json", content)
+        self._saved = content, record
 
     def write(self, name: str, content: bytes) -> None:
         """Replace a file, as a whole; it is for this user alone, as there are variables in it."""
@@ -100,7 +103,10 @@ class Folder:
         """The record; None if the runtime ended before it wrote one. Raises Refusal."""
         try:
             with open(os.path.join(self.path, "state.json"), "rb") as file:
-                values = read_json(file.read())
+                content = file.read()
+            if self._saved is not None and self._saved[0] == content:
+                return self._saved[1]  # nobody else has written since: 0.4 ms less to import
+            values = read_json(content)
         except FileNotFoundError:
             if self.exists():
                 return None

@@ -9,8 +9,6 @@ once by the compiler's own process and kept on disk.
 import fcntl
 import os
 import stat
-import struct
-import zlib
 
 from auberge.container.talk import FAILED, PAGE, ROWS
 from auberge.refusal import Refusal
@@ -106,17 +104,19 @@ def image(code: bytes, machine: str, rows: bytes, data: bytes) -> bytes:
 
     It asks for no interpreter and no libraries.
     """
+    from struct import pack  # here and below: what only a new table needs (0.4 ms)
+
     parts = ((TEXT, 5, code), (ROWS, 4, rows), (ROWS + 0x20_0000, 6, data))
     offset = PAGE
     headers, body = b"", bytearray()
     for address, flags, content in parts:
         size = len(content)
-        headers += struct.pack("<IIQQQQQQ", 1, flags, offset, address, address, size, size, PAGE)
+        headers += pack("<IIQQQQQQ", 1, flags, offset, address, address, size, size, PAGE)
         body += content + bytes(padded(size) - size)
         offset += padded(size)
-    headers += struct.pack("<IIQQQQQQ", 0x6474E551, 6, 0, 0, 0, 0, 0, 16)  # PT_GNU_STACK
+    headers += pack("<IIQQQQQQ", 0x6474E551, 6, 0, 0, 0, 0, 0, 16)  # PT_GNU_STACK
     number = {"x86_64": 62, "aarch64": 183}[machine]
-    start = b"\x7fELF\2\1\1" + bytes(9) + struct.pack(
+    start = b"\x7fELF\2\1\1" + bytes(9) + pack(
         "<HHIQQQIHHHHHH", 2, number, 1, TEXT, 64, 0, 0, 64, 56, 4, 64, 0, 0
     )  # fmt: skip
     front = start + headers
@@ -166,6 +166,8 @@ def code() -> bytes:
 
 
 def _load() -> bytes:
+    import zlib
+
     text = llvm_text(machine_name()).encode()
     digest = zlib.crc32(text).to_bytes(4, "little") + zlib.adler32(text).to_bytes(4, "little")
     key = MAGIC + digest
@@ -191,6 +193,8 @@ def cache_folder() -> str:
 
 def _read(path: str, key: bytes) -> bytes | None:
     """The code in that file, if it is whole."""
+    import zlib
+
     content = read_private(path, LARGEST)
     if content is None or content[:16] != key:
         return None

@@ -7,6 +7,9 @@ import sys
 import pytest
 
 from auberge.container import processes
+from auberge.container.light import write_json
+from auberge.container.record import CgroupPlace, Folder, Record
+from auberge.refusal import Refusal
 
 pytestmark = pytest.mark.slow
 
@@ -81,3 +84,25 @@ def test_nor_one_more_process(bundle):
     words = ("exec", "--detach", "--pid-file", file, bundle.name, "sleep", "100")
     assert bundle.call("ours", *words).returncode == 1
     assert len(json.loads(bundle.call("ours", "ps", "-f", "json", bundle.name).stdout)) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["", "/a b", 'a"b', "a\\b", "\x7f", "\n\t\0", "é\ud800", "😀", "~ "]
+)
+def test_strings_are_written_as_json_has_them(text):
+    assert write_json({text: [text, 1, None, True]}) == json.dumps({text: [text, 1, None, True]})
+
+
+def test_what_somebody_else_has_written_since_is_read(tmp_path):
+    folder, other = Folder(str(tmp_path), "x"), Folder(str(tmp_path), "x")
+    folder.create()
+    first = Record(
+        "x", "/bundle", annotations={"a": "b"}, cgroups=(CgroupPlace(1, ("c",), "m", "p"),)
+    )
+    folder.save(first)
+    assert folder.load() == first == other.load()
+    other.save(first._replace(pid=7))
+    assert folder.load() == first._replace(pid=7)
+    (tmp_path / "x" / "state.json").write_text("{}")
+    with pytest.raises(Refusal, match="of another version"):
+        folder.load()
