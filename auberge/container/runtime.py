@@ -323,8 +323,8 @@ class Container:
         elif record.pid:
             processes.wait_gone(record.pid, record.start_time, PATIENCE)
         complaints: list[str] = []
-        theirs = has_ended and cgroup.processes()
-        if record.unit and record.boot == processes.boot_id() and not theirs:
+        alone = record.unit and not (has_ended and cgroup.processes())
+        if alone and record.boot == processes.boot_id():
             from auberge.container import systemd
 
             try:

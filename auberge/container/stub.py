@@ -212,7 +212,7 @@ def read_private(path: str, largest: int) -> bytes | None:
         status = os.fstat(fd)
         if status.st_uid != os.geteuid() or status.st_mode & 0o022 or status.st_size > largest:
             return None
-        return os.read(fd, largest) if stat.S_ISREG(status.st_mode) else None
+        return os.read(fd, status.st_size) if stat.S_ISREG(status.st_mode) else None
     finally:
         os.close(fd)
 
