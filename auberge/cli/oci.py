@@ -86,7 +86,7 @@ COMMANDS = {
         "change the limits of a container", "oci_limits", "",
         "resources,r blkio-weight cpu-period cpu-quota cpu-burst cpu-share cpu-rt-period "
         "cpu-rt-runtime cpuset-cpus cpuset-mems cpu-idle memory memory-reservation memory-swap "
-        "kernel-memory kernel-memory-tcp pids-limit",
+        "kernel-memory kernel-memory-tcp pids-limit l3-cache-schema mem-bw-schema",
     ),
     "events": Command("print statistics, and lack of memory", "oci_limits", "stats", "interval"),
     "spec": Command("write a config.json to begin with", "oci_about", "rootless", "bundle,b", ""),

@@ -1,15 +1,22 @@
 """The commands of `auberge-oci` about limits and use: update and events."""
 
+from __future__ import annotations
+
 import json
 import sys
 import time
 
 from auberge.cli.oci import Words
 from auberge.container.cgroups_stats import Stats
+from auberge.container.clauses import bandwidth_schema, cache_schema
 from auberge.container.config import CPU, BlockIO, Memory, Pids, Resources
 from auberge.container.config_file import parse
+from auberge.container.light import TYPE_CHECKING, Callable
 from auberge.container.runtime import Container
 from auberge.refusal import Refusal
+
+if TYPE_CHECKING:
+    from auberge.container.resctrl_stats import ResctrlUse
 
 
 def run(name: str, words: Words, root: str) -> int:
@@ -20,9 +27,22 @@ def run(name: str, words: Words, root: str) -> int:
     if status == "stopped":
         raise Refusal(f"container {container.id}: container not running; delete it")
     if name == "update":
+        shares = [
+            _schema(words, "l3-cache-schema", cache_schema),
+            _schema(words, "mem-bw-schema", bandwidth_schema),
+        ]
         container.update(_resources(words))
+        if any(shares):
+            container.update_shares(*shares)
         return 0
     return _events(container, words)
+
+
+def _schema(words: Words, name: str, check: Callable[[str], str | None]) -> str:
+    text = words.value(name)
+    if complaint := check(text):
+        raise Refusal(f"--{name}: {complaint}")
+    return text
 
 
 def _resources(words: Words) -> Resources:
@@ -59,9 +79,21 @@ def _resources(words: Words) -> Resources:
 def _events(container: Container, words: Words) -> int:
     from auberge.container.cgroups_events import OomWatch
 
-    cgroup = container.cgroup(container.record())
+    record = container.record()
+    cgroup, place, rdt = container.cgroup(record), record.resctrl, None
+    if place is not None:
+        rdt = container.config().linux.intel_rdt
+
+    def used() -> dict[str, object]:
+        shares: dict[str, object] = {}
+        if place is not None and rdt is not None:
+            from auberge.container.resctrl_stats import read_use
+
+            shares = resctrl_of(read_use(place, rdt))
+        return stats_of(cgroup.stats()) | {"intel_rdt": shares}
+
     if words.flag("stats"):
-        _print(container.id, "stats", stats_of(cgroup.stats()))
+        _print(container.id, "stats", used())
         return 0
     interval = seconds(words.value("interval", "5s"))
     watch = OomWatch(cgroup.nodes)
@@ -71,7 +103,7 @@ def _events(container: Container, words: Words) -> int:
             if watch.wait(max(0.0, due - time.monotonic())):
                 _print(container.id, "oom", None)
             if time.monotonic() >= due:
-                _print(container.id, "stats", stats_of(cgroup.stats()))
+                _print(container.id, "stats", used())
                 due += interval
     finally:
         watch.close()
@@ -134,3 +166,26 @@ def stats_of(s: Stats) -> dict[str, object]:
             for h in s.hugepages
         },
     }  # fmt: skip
+
+
+def resctrl_of(use: ResctrlUse) -> dict[str, object]:
+    """Shares and use of caches and bandwidth, as runc prints them: what is not there is left
+    out."""
+    found: dict[str, object] = {
+        "l3_cache_info": use.l3_cache_info and use.l3_cache_info._asdict(),
+        "l3_cache_schema_root": use.l3_cache_schema_root,
+        "l3_cache_schema": use.l3_cache_schema,
+        "mem_bw_info": use.mem_bw_info and use.mem_bw_info._asdict(),
+        "mem_bw_schema_root": use.mem_bw_schema_root,
+        "mem_bw_schema": use.mem_bw_schema,
+        "schemata": list(use.schemata),
+    }
+    found = {key: value for key, value in found.items() if value}
+    if use.bandwidth is not None:
+        found["mbm_stats"] = [
+            {"mbm_total_bytes": d.mbm_total_bytes, "mbm_local_bytes": d.mbm_local_bytes}
+            for d in use.bandwidth
+        ]
+    if use.occupancy is not None:
+        found["cmt_stats"] = [{"llc_occupancy": d.llc_occupancy} for d in use.occupancy]
+    return found

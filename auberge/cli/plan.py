@@ -15,7 +15,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one line for each operation; nothing is done."""
-    operations = prepare(args.bundle, "NAME", Start()).plan.operations
+    prepared = prepare(args.bundle, "NAME", Start())
+    first = prepared.groups.steps if prepared.groups is not None else ()
+    operations = (*first, *prepared.plan.operations)
     if args.json:
         named = [
             {"operation": type(one).__name__, **_fields(one)}

@@ -172,7 +172,7 @@ def explain(operation: object, number: int) -> Failure:
     """One line about an operation that failed."""
     from auberge.container.mounts import MapIds
     from auberge.container.seccomp_filter import Filter, HandOver
-    from auberge.container.steps import Execute, FindProgram, RunHook
+    from auberge.container.steps import EnterGroups, Execute, FindProgram, RunHook
 
     why = os.strerror(number).lower()
     if isinstance(operation, FindProgram):
@@ -196,6 +196,11 @@ def explain(operation: object, number: int) -> Failure:
         text = (
             f"$.linux.seccomp: the listener could not be sent: {why}; let the profile allow "
             "'sendmsg'"
+        )
+    elif isinstance(operation, EnterGroups):
+        text = (
+            f"$.linux.intelRdt: the kernel refuses its process: {why}; choose another closID, "
+            "whose group is not locked"
         )
     else:
         text = f"{shown(operation)}: {why}; `auberge plan BUNDLE` shows all steps"

@@ -117,7 +117,7 @@ def find_layout(mountinfo: str, cgroups: str, root: str = "") -> Layout:
         words, after = fields.split(" "), kind.split(" ")
         if len(words) < 5 or len(after) < 3 or after[0] not in ("cgroup", "cgroup2"):
             continue
-        mount = root + _unescape(words[4])
+        mount = root + unescape(words[4])
         controllers = () if after[0] == "cgroup2" else _known(after[2], own)
         if controllers not in own:
             continue  # not ours: mounted in another cgroup namespace, or gone
@@ -127,7 +127,7 @@ def find_layout(mountinfo: str, cgroups: str, root: str = "") -> Layout:
         shown[controllers] = words[3]
         version = 1 if controllers else 2
         usable = controllers or _enabled(mount)
-        relative = _below(own[controllers], _unescape(words[3]))
+        relative = _below(own[controllers], unescape(words[3]))
         found[controllers] = Hierarchy(version, usable, mount, relative)
     return Layout(tuple(sorted(found.values(), key=lambda h: h.version)))
 
@@ -166,7 +166,7 @@ def _below(own: str, shown: str) -> str:
     return own[len(shown) :]
 
 
-def _unescape(text: str) -> str:
-    """mountinfo writes space, tab, newline and backslash as `\\040` and so on."""
+def unescape(text: str) -> str:
+    """A path of mountinfo, which writes space, tab, newline and backslash as `\\040` and so on."""
     head, *rest = text.split("\\")
     return head + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)

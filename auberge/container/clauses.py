@@ -91,3 +91,60 @@ def rlimit_name(name: str) -> str | None:
     if name.startswith("RLIMIT_") and name[7:] in RLIMITS:
         return None
     return f"{name!r} is no resource limit; write one of getrlimit(2), such as 'RLIMIT_NOFILE'"
+
+
+LONGEST_NAME = 255
+"""NAME_MAX of limits.h, in bytes."""
+_PAGE = 4096  # as much as the kernel takes of a schemata file in one write
+_OWN = ("info", "mon_groups", "mon_data")
+_NAMES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+_DIGITS = frozenset("0123456789")
+_HEX = _DIGITS | frozenset("abcdefABCDEF")
+BANDWIDTHS = ("MB", "SMBA")
+"""Resources whose values are decimal numbers; of the others, which are caches, bit masks."""
+
+
+def class_of_service(name: str) -> str | None:
+    """A folder of resctrl's root (resctrl.rst, "Resource alloc and monitor groups"); empty is
+    none."""
+    if "/" in name or name in (".", ".."):
+        return f"{name!r} is not the name of one folder; write it without '/'"
+    if name in _OWN:
+        return f"{name!r} is the kernel's own folder; choose another name"
+    if name and not name.isprintable():
+        return f"{name!r} has characters that cannot be printed; take them out"
+    if len(name.encode("utf-8", "surrogateescape")) > LONGEST_NAME:
+        return f"longer than {LONGEST_NAME} bytes; shorten it"
+    return None
+
+
+def cache_schema(text: str) -> str | None:
+    """Lines of a schemata file (resctrl.rst, "Schemata files - general concepts"); empty is
+    none."""
+    if len(text) >= _PAGE:
+        return f"longer than {_PAGE - 1} characters; shorten it"
+    return next(filter(None, map(_schema_line, filter(None, text.split("\n")))), None)
+
+
+def bandwidth_schema(text: str) -> str | None:
+    """config-linux.md, "IntelRdt": "The value MUST start with `MB:` and MUST NOT contain
+    newlines"; empty is none."""
+    if "\n" in text:
+        return f"{text!r} has a newline; write one line, as 'MB:0=20;1=70'"
+    if text and not text.startswith("MB:"):
+        return f"{text!r} does not start with 'MB:'; write as 'MB:0=20;1=70'"
+    return cache_schema(text)
+
+
+def _schema_line(line: str) -> str | None:
+    """`NAME:DOMAIN=VALUE;DOMAIN=VALUE`, and nothing else: the kernel takes no spaces either."""
+    name, _, rest = line.partition(":")
+    digits = _DIGITS if name in BANDWIDTHS else _HEX
+    example = "MB:0=20;1=70" if name in BANDWIDTHS else "L3:0=7f0;1=1f"
+    settings = [part.partition("=") for part in rest.removesuffix(";").split(";")]
+    if (
+        name and _NAMES.issuperset(name)
+        and all(d and v and _DIGITS.issuperset(d) and digits.issuperset(v) for d, _, v in settings)
+    ):  # fmt: skip
+        return None
+    return f"{line!r} is no line of a schemata file; write as {example!r}"

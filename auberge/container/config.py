@@ -13,7 +13,10 @@ from auberge.container.clauses import (
     U64,
     Id,
     absolute,
+    bandwidth_schema,
+    cache_schema,
     capability,
+    class_of_service,
     namespace_path,
     not_empty,
     positive,
@@ -361,11 +364,11 @@ class Seccomp(NamedTuple):
 
 
 class IntelRdt(NamedTuple):
-    """config-linux.md, "IntelRdt": read, so that it can be refused by name."""
+    """config-linux.md, "IntelRdt": shares of caches and memory bandwidth (resctrl.rst)."""
 
-    clos_id: Text | None = None
-    l3_cache_schema: Text | None = None
-    mem_bw_schema: Text | None = None
+    clos_id: Annotated[str, without_nul, class_of_service] | None = None
+    l3_cache_schema: Annotated[str, without_nul, cache_schema] | None = None
+    mem_bw_schema: Annotated[str, without_nul, bandwidth_schema] | None = None
     enable_cmt: bool = False
     enable_mbm: bool = False
 

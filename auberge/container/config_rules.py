@@ -49,8 +49,6 @@ def _broken(config: Config) -> Iterator[tuple[str, str]]:
             )
         yield from _maps(f"$.mounts[{at}].", mount.uid_mappings, mount.gid_mappings)
     yield from _sysctls(linux, new)
-    if linux.intel_rdt is not None:
-        yield "$.linux.intelRdt", "resource directors are not supported; take it out"
     if linux.personality is not None and linux.personality.flags:
         yield "$.linux.personality.flags", "no flags are known; take them out"
     for at, device in enumerate(linux.devices):

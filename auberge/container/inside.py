@@ -15,6 +15,7 @@ from auberge.container.listener import sender
 from auberge.container.mold import program
 from auberge.container.plan import Choices, plan_exec
 from auberge.container.prepare import compiled_filter, owned
+from auberge.container.record import entrances
 from auberge.container.runtime import Container, state_of
 from auberge.container.steps import OpenCgroups
 from auberge.container.talk import CREATED, READY, Descriptors
@@ -50,8 +51,10 @@ def enter(container: Container, process: Process, how: Entry) -> Child:
         if _is_foreign(path := f"/proc/{record.pid}/ns/{k.NAMESPACE_FILES[kind]}")
     )
     layout = read_layout()
+    groups = entrances(record)
     choices = Choices(
         container.id,
+        resctrl=bool(groups),
         keyring=how.keyring,
         own_streams=owned(how.streams),
         filter=compiled_filter(config),
@@ -62,9 +65,10 @@ def enter(container: Container, process: Process, how: Entry) -> Child:
     steps = plan_exec(process, spaces, host, choices, _sets_groups(record.pid)).operations
     if how.cgroups:
         cgroup = below(cgroup, how.cgroups)
-        entering = OpenCgroups(tuple(cgroup.tasks), cgroup.clone_into)
+        unified = cgroup.clone_into
     else:
-        entering = OpenCgroups(tuple(cgroup.tasks), cgroup.clone_into_beside(record.pid))
+        unified = cgroup.clone_into_beside(record.pid)
+    entering = OpenCgroups(tuple(cgroup.tasks), unified, groups)
     made = program((entering, *steps), Descriptors(how.kept, False, how.console is not None))
     listens = sender(config.linux.seccomp, lambda _: state_of(record, status))
     child = Child(made, how.streams, how.kept, None, how.console, listens=listens)

@@ -17,6 +17,7 @@ from auberge.container.steps import (
     Clone,
     Confine,
     EnterFolder,
+    EnterGroups,
     Execute,
     FindProgram,
     Hide,
@@ -57,6 +58,7 @@ class Choices(NamedTuple):
     own_streams: tuple[int, ...] = ()
     filter: Filter | None = None
     overlay: MountOverlay | None = None  # instead of the root's folder as it is
+    resctrl: bool = False  # whether the process of an exec enters groups of resctrl
 
 
 class Plan(NamedTuple):
@@ -90,6 +92,8 @@ def _joined(
     yield Hide()
     yield from _joins(namespaces)
     yield Clone(())
+    if choices.resctrl:
+        yield EnterGroups()
     affinity = process.exec_cpu_affinity or ExecCPUAffinity()
     yield from _run_on(affinity.initial, "initial")
     yield AwaitRuntime()
@@ -128,6 +132,8 @@ def _container(
     # a cgroup namespace begins at the cgroup that is entered later; clocks are set before anybody
     # is in a time namespace
     yield Clone(tuple(kind for kind in k.NAMESPACES if kind in new and kind not in LATE))
+    if linux.intel_rdt is not None:
+        yield EnterGroups()
     yield AwaitRuntime()
     set_groups = True
     if "user" in new:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from auberge.container.kept import Kept
     from auberge.container.mounts import MountOverlay
     from auberge.container.plan import Choices, Plan
+    from auberge.container.resctrl_groups import Groups
     from auberge.container.seccomp_filter import Filter
     from auberge.container.steps import Operation
     from auberge.container.systemd import Scope
@@ -52,14 +53,18 @@ class Prepared(NamedTuple):
     planned: Callable[[], Plan]
     kept: Kept | None = None
     scope: Scope | None = None  # which systemd is to make, with the cgroups at `nodes`
+    groups: Groups | None = None  # of resctrl
 
     @property
     def plan(self) -> Plan:
         """The operations; those of a program that was kept are found again."""
         return self.planned()
 
-    def program(self, cgroup: Cgroup, descriptors: Descriptors) -> Program:
-        """What its first process runs, which begins in these cgroups."""
+    def program(
+        self, cgroup: Cgroup, descriptors: Descriptors, resctrl: tuple[str, ...] = ()
+    ) -> Program:
+        """What its first process runs, which begins in these cgroups; `resctrl` are the files by
+        which it enters groups there."""
         tasks, unified = tuple(cgroup.tasks), cgroup.clone_into
         if self.kept is not None:
             found = self.kept.program(tasks, unified, descriptors, self._operations)
@@ -67,17 +72,19 @@ class Prepared(NamedTuple):
                 return found
         from auberge.container.mold import mold_of
 
-        operations = self._operations(tasks, unified)
+        operations = self._operations(tasks, unified, resctrl)
         mold, texts = mold_of(operations, descriptors)
         if self.kept is not None:
             home = bundle_home(self.config, self.bundle)
             self.kept.keep(self.config, home, mold, operations, descriptors)
         return Program(mold.filled(texts), mold.numbers, lambda: operations)
 
-    def _operations(self, tasks: tuple[str, ...], unified: str | None) -> tuple[Operation, ...]:
+    def _operations(
+        self, tasks: tuple[str, ...], unified: str | None, resctrl: tuple[str, ...] = ()
+    ) -> tuple[Operation, ...]:
         from auberge.container.steps import OpenCgroups
 
-        return (OpenCgroups(tasks, unified), *self.plan.operations)
+        return (OpenCgroups(tasks, unified, resctrl), *self.plan.operations)
 
 
 def prepare(bundle: str, name: str, how: Start) -> Prepared:
@@ -103,6 +110,8 @@ def prepare(bundle: str, name: str, how: Start) -> Prepared:
 
     config = parse(data, Config, path)
     check(config)
+    if config.linux.intel_rdt is not None:
+        kept = None  # what is kept does not know of groups of resctrl
     return prepare_config(config, bundle, name, how)._replace(kept=kept)
 
 
@@ -127,6 +136,12 @@ def prepare_config(config: Config, bundle: str, name: str, how: Start) -> Prepar
     if how.sparing:
         needed = needed_controllers(config)
         nodes = tuple(n for n in nodes if n.version == 2 or needed.intersection(n.controllers))
+    groups: Groups | None = None
+    if config.linux.intel_rdt is not None:
+        from auberge.container.resctrl import mounted
+        from auberge.container.resctrl_groups import plan_groups
+
+        groups = plan_groups(config.linux.intel_rdt, name, mounted())
     host = this_host(bundle, layout, nodes)
     choices = Choices(
         name, how.pivot, how.keyring, owned(how.streams), compiled_filter(config), how.overlay
@@ -137,7 +152,7 @@ def prepare_config(config: Config, bundle: str, name: str, how: Start) -> Prepar
 
         complete = config._replace(process=with_home(process, os.path.join(bundle, root.path)))
     made = _planned(complete, host, choices)
-    return Prepared(config, bundle, layout, nodes, lambda: made, scope=scope)
+    return Prepared(config, bundle, layout, nodes, lambda: made, scope=scope, groups=groups)
 
 
 def _placed(

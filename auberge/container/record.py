@@ -27,6 +27,18 @@ class CgroupPlace(NamedTuple):
     path: str
 
 
+class ResctrlPlace(NamedTuple):
+    """The container's group in resctrl (config-linux.md, "IntelRdt"), and what of it is its own."""
+
+    mount: str
+    group: str
+    monitor: str = ""  # a monitoring group of its own in there
+    made: bool = False  # the group was not there before
+    named: bool = False  # by closID: others may be in it, too
+    group_is: str = ""  # which folder that was made: of another file system, or a later one of that
+    monitor_is: str = ""  # name, it is not ours
+
+
 class Record(NamedTuple):
     """state.json: the OCI state, and what the runtime needs to find all of a container."""
 
@@ -44,6 +56,17 @@ class Record(NamedTuple):
     annotations: dict[str, str] = {}
     unit: str = ""  # of systemd's, which has made the cgroups
     unit_of_user: bool = False  # of the user's systemd, not the host's
+    resctrl: ResctrlPlace | None = None
+
+
+def entrances(record: Record) -> tuple[str, ...]:
+    """The files by which a process enters the container's groups of resctrl, if it has any that
+    are still there: without, it is where all others are."""
+    place = record.resctrl
+    if place is None or not os.path.isdir(place.group):
+        return ()
+    paths = [place.group, *([place.monitor] if place.monitor else [])]
+    return tuple([f"{path}/tasks" for path in paths])
 
 
 def check_id(name: str) -> str:
@@ -87,6 +110,7 @@ class Folder:
         values = record._asdict() | {
             "format": FORMAT,
             "cgroups": [place._asdict() for place in record.cgroups],
+            "resctrl": record.resctrl and record.resctrl._asdict(),
         }
         content = write_json(values).encode()
         self.write("state.json", content)
@@ -124,7 +148,10 @@ class Folder:
                 CgroupPlace(**{**place, "controllers": tuple(place["controllers"])})
                 for place in values.pop("cgroups")
             )
-            record = Record(**values, cgroups=places)
+            group = values.pop("resctrl", None)
+            record = Record(
+                **values, cgroups=places, resctrl=None if group is None else ResctrlPlace(**group)
+            )
         except (TypeError, KeyError):
             raise Refusal(f"{self.path}/state.json: damaged; delete it with --force") from None
         if record.boot and record.boot != boot_id():

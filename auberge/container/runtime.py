@@ -21,7 +21,7 @@ from auberge.container.prepare import Prepared, needed_controllers
 from auberge.container.prepare import Start as Start
 from auberge.container.prepare import prepare as prepare
 from auberge.container.prepare import prepare_config as prepare_config
-from auberge.container.record import CgroupPlace, Folder, Record
+from auberge.container.record import CgroupPlace, Folder, Record, entrances
 from auberge.container.stopwatch import mark
 from auberge.container.talk import CREATED, READY, SIGKILL, Descriptors
 from auberge.refusal import Refusal
@@ -70,6 +70,13 @@ class Container:
             ours = keeper.pid if keeper is not None else 0
             cgroup = Cgroup(prepared.nodes).create(needed_controllers(prepared.config), ours)
             record = record._replace(cgroups=tuple([CgroupPlace(*node) for node in cgroup.nodes]))
+            rdt = prepared.config.linux.intel_rdt
+            if rdt is not None:
+                from auberge.container.resctrl_groups import make
+
+                for place in make(rdt, self.id):  # what will be, and what is
+                    record = record._replace(resctrl=place, boot=processes.boot_id())
+                    self.folder.save(record)
             child = self._make(prepared, how, record, cgroup)
             if keeper is not None:
                 keeper.end()
@@ -102,7 +109,7 @@ class Container:
                 given.append(fifo)
             console = how.console is not None
             descriptors = Descriptors(how.kept, fifo is not None, console, len(users))
-            program = prepared.program(cgroup, descriptors)
+            program = prepared.program(cgroup, descriptors, entrances(record))
             listens = sender(config.linux.seccomp, lambda pid: state_of(
                 record._replace(pid=pid), "creating"
             ))  # fmt: skip
@@ -295,6 +302,19 @@ class Container:
         alone = any(space.type == "pid" and not space.path for space in spaces)
         return self.clear(record, config, bool(record.pid) and status == "stopped" and alone)
 
+    def update_shares(self, l3_cache_schema: str, mem_bw_schema: str) -> None:
+        """Change its shares of caches and memory bandwidth, of which an empty one stays as it is;
+        raises Refusal."""
+        from auberge.container.resctrl_groups import update
+
+        place = self.record().resctrl
+        if place is None:
+            raise Refusal(
+                f"container {self.id}: it is in no group of resctrl; create it with "
+                "$.linux.intelRdt"
+            )
+        update(place, l3_cache_schema, mem_bw_schema)
+
     def update(self, resources: Resources) -> None:
         """Change its limits, while it runs; raises Refusal at the first that does not work."""
         from auberge.container.cgroups_layout import read_layout
@@ -322,6 +342,10 @@ class Container:
             cgroup.delete()
         elif record.pid:
             processes.wait_gone(record.pid, record.start_time, PATIENCE)
+        if record.resctrl is not None and record.boot == processes.boot_id():
+            from auberge.container.resctrl_groups import remove
+
+            remove(record.resctrl, record.is_created)
         complaints: list[str] = []
         alone = record.unit and not (has_ended and cgroup.processes())
         if alone and record.boot == processes.boot_id():

@@ -30,6 +30,7 @@ class Stage:
         self.listener = self.table.slot()  # where a filter asks: a descriptor
         self.program = self.table.slot()  # the address of the path that can be executed
         self.tasks: list[Slot] = []  # files of cgroup v1 that the child to be cloned writes to
+        self.resctrl: list[Slot] = []  # the same of groups of resctrl
         self.unified: Slot | None = None  # the cgroup in v2 that it is cloned into
         self._report, self._leave = Label(), Label()
         self._longest = LONGEST_STATE if hooks else 8  # nobody else reads the state

@@ -58,25 +58,28 @@ class Join(NamedTuple):
 
 class OpenCgroups(NamedTuple):
     """Cgroups that the process to be cloned is in from its start: it moves itself (`Cgroup.tasks`),
-    or is born there (`Cgroup.clone_into`)."""
+    or is born there (`Cgroup.clone_into`). Groups of resctrl it enters later (`EnterGroups`)."""
 
     tasks: tuple[str, ...]
     unified: str | None
+    resctrl: tuple[str, ...] = ()
 
     def form(self) -> tuple[object, ...]:
         """What of it the table depends on."""
-        return (len(self.tasks), self.unified is None)
+        return (len(self.tasks), len(self.resctrl), self.unified is None)
 
     def personal(self) -> tuple[str, ...]:
         """Strings of one container's, in the order of the rows."""
-        return self.tasks if self.unified is None else (*self.tasks, self.unified)
+        tasks = (*self.tasks, *self.resctrl)
+        return tasks if self.unified is None else (*tasks, self.unified)
 
     def rows(self, stage: Stage) -> None:
         """While their paths and our rights are still the host's: the kernel asks who opened."""
         table = stage.table
-        for path in self.tasks:
-            flags = os.O_WRONLY | O_CLOEXEC
-            stage.tasks.append(table.keep("openat", k.AT_FDCWD, table.personal(path), flags, 0))
+        flags = os.O_WRONLY | O_CLOEXEC
+        for paths, files in ((self.tasks, stage.tasks), (self.resctrl, stage.resctrl)):
+            for path in paths:
+                files.append(table.keep("openat", k.AT_FDCWD, table.personal(path), flags, 0))
         if self.unified is not None:
             flags = O_PATH | O_DIRECTORY | O_CLOEXEC
             unified = table.personal(self.unified)
@@ -99,6 +102,17 @@ class Clone(NamedTuple):
         for tasks in stage.tasks:
             stage.table.call("write", tasks, stage.table.text("0"), 1)
         stage.close(*stage.tasks, *([stage.unified] if stage.unified is not None else []))
+
+
+class EnterGroups(NamedTuple):
+    """Be in the groups of resctrl that were opened before, with all that will be forked."""
+
+    def rows(self, stage: Stage) -> None:
+        """Its one thread writes 0, which is who writes (resctrl.rst, "tasks"); the group for
+        allocation before the one for monitoring, which must be inside it."""
+        for tasks in stage.resctrl:
+            stage.table.call("write", tasks, stage.table.text("0"), 1)
+        stage.close(*stage.resctrl)
 
 
 class AwaitRuntime(NamedTuple):

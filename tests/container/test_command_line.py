@@ -91,7 +91,7 @@ def test_features(capsys):
     assert found["linux"]["mountExtensions"]["idmap"]["enabled"] is True
     assert found["linux"]["cgroup"]["systemd"] is True
     # this is refused with a line of its own
-    assert found["linux"]["intelRdt"]["enabled"] is False
+    assert found["linux"]["intelRdt"]["enabled"] is True
 
 
 def test_an_empty_list(capsys, tmp_path):

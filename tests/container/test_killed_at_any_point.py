@@ -34,11 +34,11 @@ sys.exit(status)
 STEPS = int(os.environ.get("AUBERGE_HUNT", 0)) or 17  # one of each 17, of some hundreds
 
 
-def killed(bundle, at, *words):
+def killed(bundle, at, *words, before=""):
     """Run a command that kills itself; the container's own output is in the same file."""
     with open(bundle.path / "said", "wb") as said:
         done = subprocess.run(
-            [sys.executable, "-c", KILLER, str(at), "--root", str(bundle.state), *words],
+            [sys.executable, "-c", before + KILLER, str(at), "--root", str(bundle.state), *words],
             stdout=said, stderr=said, stdin=subprocess.DEVNULL, timeout=60,
         )  # fmt: skip
     return done.returncode, (bundle.path / "said").read_text()
