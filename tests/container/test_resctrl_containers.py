@@ -423,12 +423,18 @@ def test_a_runtime_that_is_killed_leaves_what_delete_removes(host, command, name
     assert status == 0, said
     host.done("delete", "--force", bundle.name)
     count = int(said.split()[-1])
-    left = set()
-    for at in range(1, count, STEPS):
+    group = host.mount / (f"gold/mon_groups/{bundle.name}" if named else bundle.name)
+
+    def leaves(at):
+        """Whether a group is there when it is killed at that step."""
         killed(bundle, at, *words, before=host.before)
-        group = host.mount / f"gold/mon_groups/{bundle.name}" if named else host.mount / bundle.name
-        left.add(group.exists())
+        is_there = group.exists()
         host.done("delete", "--force", bundle.name)
         assert host.groups() == (["gold"] if named else []), at
         assert not group.exists() and traces(bundle.name) == [], at
-    assert left == {False, True}
+        return is_there
+
+    left = {at: leaves(at) for at in range(1, count, STEPS)}
+    assert set(left.values()) == {False, True}
+    first = next(at for at in left if left[at])  # all steps about the one that makes it
+    assert {leaves(at) for at in range(first - STEPS, first + 1)} == {False, True}
