@@ -106,7 +106,7 @@ class Regions:
         )
         if not shape.steps:
             return None
-        text = Region(self.context, self.explorer, shape, entry, "region").text
+        text = Region(self.context, self.explorer, shape, entry, "region", level == WELL).text
         code = self.code_of(page, entry, shape, text, level)
         return code, len(shape.steps), shape.neighbours()
 

@@ -12,15 +12,15 @@ from auberge.isa.spec import Cell, Isa
 NEAR = 1 << 32  # bytes: known distances from an address, within which others are near to it
 
 
-def base_of(va: Bits) -> Bits:
-    """What an address is near: without the distances that are known."""
+def near(va: Bits) -> tuple[Bits, int]:
+    """What an address is near, and how far it is from that: the distances that are known."""
     distance = 0
     while va.op == "add" and va.args[1].value is not None:
-        distance += signed(va.args[1].value, 64)
-        if not -NEAR < distance < NEAR:
+        further = distance + signed(va.args[1].value, 64)
+        if not -NEAR < further < NEAR:
             break
-        va = va.args[0]
-    return va
+        va, distance = va.args[0], further
+    return va, distance
 
 
 class Drift(Spy):
@@ -51,6 +51,6 @@ class Drift(Spy):
         return new
 
     def write_register(self, file: str, i: Bits, v: Bits) -> None:
-        base = base_of(v)
+        base, _ = near(v)
         if base.value is None and base not in self.addresses:
             self.others.add(f"{file}{int(i)}")

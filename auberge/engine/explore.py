@@ -71,6 +71,16 @@ class Shape(NamedTuple):
                 found |= {step.next} if target is None else {step.next, target}
         return sorted(offset for offset in found if 0 <= offset < PAGE)
 
+    def block(self, start: int) -> list[Step]:
+        """The instructions from there to the next block, or to one that leads elsewhere."""
+        steps = [self.steps[start]]
+        while not (steps[-1].manner.jumps or steps[-1].manner.branches):
+            offset = steps[-1].next
+            if offset in self.starts or offset not in self.steps:
+                break
+            steps.append(self.steps[offset])
+        return steps
+
     def loops(self) -> list[range]:
         """The offsets of each loop, taken to be all from where it leads back to."""
         back = ((step.target(), step) for step in self.steps.values())

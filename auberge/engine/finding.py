@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from auberge.bits.bits import Bits
-from auberge.engine.drift import Drift, base_of
+from auberge.engine.drift import Drift, near
 from auberge.engine.explore import PAGE, Shape, Step
 from auberge.engine.llvm_text import LIKELY, MEMORY, STATE
 from auberge.engine.lowering import Context
 from auberge.engine.paged import Paged
+from auberge.engine.spans import Span
 from auberge.isa.hart import LOAD, STORE
 
 
@@ -20,6 +21,7 @@ class Found(NamedTuple):
 
     page: str
     addend: str
+    span: Span = Span(0, 0)  # what is known to be in it, around what it was found by
 
 
 class Finding(Paged):
@@ -37,6 +39,10 @@ class Finding(Paged):
         self.before: dict[Bits, str] = {}  # what a register held when its block began: the register
         self.kept: set[str] = set()  # registers, as `x5.load`: the page last found by it is kept
         self.step: Step
+        # Before which instruction of a block to ask whether the rest of its accesses are in a page
+        # that has been found, and what they span; and the label of those who ask in vain.
+        self.asks: tuple[int, Span] | None = None
+        self.narrow = ""
         self.found: dict[tuple[Bits, str], Found]  # of a block, by base and kind of access
 
     def way_out(self) -> str:
@@ -54,23 +60,41 @@ class Finding(Paged):
         """
         if self.wrote:
             raise TypeError("an access that follows a memory write could trap, and not undo it")
-        at, key = self.low(va), (base_of(va), access)
+        base, distance = near(va)
+        at, key = self.low(va), (base, access)
         found = self.found.get(key)
         if found is None:
-            base = self.before.get(key[0])
-            if base is not None and self.is_kept(base):
-                self.found[key] = self.keep(at, access, size, f"{base}.{access}")
+            register = self.before.get(base)
+            if register is not None and self.is_kept(register):
+                found = self.keep(at, access, size, f"{register}.{access}")
             else:
                 want = self.last_page(at, size)
-                self.found[key] = Found(want, self.addend(at, access, want))
-            addend = self.found[key].addend
+                found = Found(want, self.addend(at, access, want))
+            self.found[key], addend = found, found.addend
+        elif found.span.low <= distance and distance + size <= found.span.high:
+            addend = found.addend
+        elif self.asks is not None and self.asks[0] == self.step.offset and not self.narrow:
+            self.found[key], addend = self.ask(at, distance, found, self.asks[1]), found.addend
         else:
-            offset = self.op(f"sub i64 {at}, {found.page}")
-            inside = self.op(f"icmp ule i64 {offset}, {PAGE - size}")
+            inside = self.is_in(found.page, at, size)
             addend = self.either_addend(
                 inside, found.addend, at, access, lambda: self.last_page(at, size)
             )
         return self.op(f"inttoptr i64 {self.op(f'add i64 {at}, {addend}')} to ptr")
+
+    def is_in(self, page: str, at: str, size: int) -> str:
+        """Whether all of `size` bytes are in a page."""
+        offset = self.op(f"sub i64 {at}, {page}")
+        return self.op(f"icmp ule i64 {offset}, {PAGE - size}")
+
+    def ask(self, at: str, distance: int, found: Found, span: Span) -> Found:
+        """Go on only if a whole span is in the page; `at` has that distance from what it is of."""
+        low = self.op(f"add i64 {at}, {span.low - distance}")
+        inside = self.is_in(found.page, low, span.high - span.low)
+        self.narrow, wide = self.labels("narrow", "wide")
+        self.do(f"br i1 {inside}, label %{wide}, label %{self.narrow}, {LIKELY}")
+        self.start(wide)
+        return found._replace(span=span)
 
     def is_kept(self, base: str) -> bool:
         """Whether this is in a loop in which that register only drifts: it stays in its page."""
@@ -94,7 +118,8 @@ class Finding(Paged):
         self.do(f"store i64 {addend}, ptr %addend.{name}.p")
         self.do(f"br label %{done}")
         self.start(done)
-        return Found(*(self.op(f"load i64, ptr %{v}.{name}.p") for v in ("page", "addend")))
+        page, addend = (self.op(f"load i64, ptr %{v}.{name}.p") for v in ("page", "addend"))
+        return Found(page, addend)
 
     def addend(self, at: str, access: str, want: str) -> str:
         """What makes a host address of `at`: from the TLB, where it has the page `want`."""

@@ -8,9 +8,12 @@ where it is: `pc` comes from the record, and what it calls from the state.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from auberge.bits.bits import Bits, const, select, signed
 from auberge.bits.rounding import NV
 from auberge.engine.explore import Explorer, Shape, Step
+from auberge.engine.finding import Found
 from auberge.engine.fpu import (
     EXACT,
     TYPES,
@@ -21,6 +24,7 @@ from auberge.engine.fpu import (
 from auberge.engine.llvm_text import LIKELY, MEMORY, PARAMS, RARE, STATE
 from auberge.engine.lowering import FFLAGS, FRM, Context, Register, no_product
 from auberge.engine.manner import is_steady
+from auberge.engine.spans import span_of
 from auberge.engine.ways_out import KINDS, Way, WaysOut, exit_label
 from auberge.isa.hart import LOAD, PC, STORE, ZERO, Place
 from auberge.isa.spec import Cell, Csr, Part
@@ -41,13 +45,33 @@ def rare_last(lines: list[str]) -> list[str]:
     return often + rare
 
 
+class Known(NamedTuple):
+    """What is known before the instruction that begins the rest of a block."""
+
+    steps: list[Step]
+    now: dict[Cell | Register, Bits]
+    memo: dict[Bits, str]
+    choices: dict[Bits, tuple[Bits, Bits, Bits]]
+    found: dict[tuple[Bits, str], Found]
+    done: int
+    block_written: frozenset[str]
+    since: int
+
+
 class Region(WaysOut):
-    """A region traced into LLVM text, as the function `name`."""
+    """A region traced into LLVM text, as the function `name`.
+
+    With `spans`, whether accesses are in one page is asked once for many: better code, and more.
+    """
 
     def __init__(
-        self, context: Context, explorer: Explorer, shape: Shape, entry: int, name: str
-    ) -> None:
+        self, context: Context, explorer: Explorer, shape: Shape, entry: int, name: str,
+        spans: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(context, shape, explorer.steady, entry)
+        self.spans = spans
+        self.seldom: list[str] = []  # what goes on where a span is not in one page
+        self.before_asking: Known
         self.size = len(shape.steps)
         self.used: set[str] = set()  # registers, as `x5`
         self.places: dict[Bits, int] = {}  # a leaf that is an address: its offset in the page
@@ -66,7 +90,7 @@ class Region(WaysOut):
             *sorted(self.needs),
             f"define preserve_nonecc void @{name}({PARAMS}) {strict}#0 {{",
             "entry:",
-            *self.lines, *rare_last([*body, *rest]),
+            *self.lines, *rare_last([*body, *rest]), *rare_last(self.seldom),
             "}\n",
         ])  # fmt: skip
 
@@ -80,19 +104,37 @@ class Region(WaysOut):
         self.block_written: frozenset[str] = frozenset()
         self.start(f"b{start}")
         self.block_left = self.op("load i64, ptr %left.p")
-        offset = start
-        while True:
-            step = self.shape.steps[offset]
+        block = self.shape.block(start)
+        self.asks = span_of(self.context.isa, block) if self.spans else None
+        self.trace_steps(block)
+        if self.narrow:
+            self.trace_narrow()
+
+    def trace_steps(self, steps: list[Step]) -> None:
+        """Instructions to the end of their block, and where that leads."""
+        for n, step in enumerate(steps):
+            if self.asks is not None and step.offset == self.asks[0]:
+                self.before_asking = Known(
+                    steps[n:], dict(self.now), dict(self.memo), dict(self.choices),
+                    dict(self.found), self.count, self.block_written, self.since,
+                )  # fmt: skip
             target = self.trace_step(step)
             self.count += 1
-            if target is not self.next_pc:
-                self.jump_to(target)
-                return
-            offset = step.next
-            if offset in self.shape.starts or offset not in self.shape.steps:
-                self.store_left()
-                self.do(f"br label %{self.to(offset)}")
-                return
+        if target is not self.next_pc:
+            self.jump_to(target)
+        else:
+            self.store_left()
+            self.do(f"br label %{self.to(steps[-1].next)}")
+
+    def trace_narrow(self) -> None:
+        """The rest of a block once more, asking at each access: its span was not in one page."""
+        steps, self.now, self.memo, self.choices, self.found, *_ = known = self.before_asking
+        self.count, self.block_written, self.since = known.done, known.block_written, known.since
+        often, self.lines = self.lines, self.seldom
+        self.start(self.narrow)
+        self.asks, self.narrow = None, ""
+        self.trace_steps(steps)
+        self.lines = often
 
     def trace_step(self, step: Step) -> Bits:
         """One instruction; gives the address it goes on at."""

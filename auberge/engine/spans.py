@@ -1,0 +1,85 @@
+"""Which accesses of a block are near to each other: whether all are in one page is asked once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from auberge.bits.bits import Bits, const
+from auberge.engine.drift import near
+from auberge.engine.explore import Step
+from auberge.isa.hart import LOAD, STORE, ZERO, Spy
+from auberge.isa.spec import Isa
+
+FEWEST = 4  # accesses: the first finds the page, the second asks for the rest
+WIDEST = 1024  # bytes: one span in four leaves a page, and is asked about in vain
+
+
+class Span(NamedTuple):
+    """Bytes from `low` to before `high`, by their distances from an address."""
+
+    low: int
+    high: int
+
+
+class Accesses(Spy):
+    """The loads and stores of instructions in a row, by what they are near to."""
+
+    def __init__(self, isa: Isa, steps: Iterable[Step]) -> None:
+        self.registers_now: dict[tuple[str, int], Bits] = {}
+        self.of: dict[tuple[Bits, str], list[tuple[int, Span]]] = {}  # offset of each instruction
+        self.depth, self.offset = 0, 0
+        self.steps = steps
+        super().__init__(isa, Accesses.follow)
+
+    def follow(self) -> None:
+        """All instructions, each with what those before it have written."""
+        for step in self.steps:
+            self.offset = step.offset
+            values = step.form.values(step.word)
+            widths = step.form.insn.encoding.operands
+            operands = {name: const(v, widths[name].width) for name, v in values.items()}
+            step.form.insn.execute(self, **operands)
+
+    def read_register(self, file: str, i: Bits) -> Bits:
+        number = int(i)
+        if file == "x" and not number:
+            return ZERO
+        return self.registers_now.setdefault((file, number), self.unknown())
+
+    def write_register(self, file: str, i: Bits, v: Bits) -> None:
+        # What is written on some ways only may be either.
+        self.registers_now[file, int(i)] = self.unknown() if self.depth else v
+
+    @contextmanager
+    def when(self, cond: Bits) -> Iterator[None]:
+        self.depth += 1
+        yield
+        self.depth -= 1
+
+    def load(self, va: Bits, size: int) -> Bits:
+        self._note(va, LOAD, size)
+        return super().load(va, size)
+
+    def store(self, va: Bits, size: int, v: Bits) -> None:
+        self._note(va, STORE, size)
+
+    def _note(self, va: Bits, access: str, size: int) -> None:
+        if not self.depth:
+            base, distance = near(va)
+            here = self.offset, Span(distance, distance + size)
+            self.of.setdefault((base, access), []).append(here)
+
+
+def span_of(isa: Isa, steps: Iterable[Step]) -> tuple[int, Span] | None:
+    """Where in a block to ask for what the most of its accesses span; None if it is not worth it.
+
+    That is the offset of an instruction, and the span of what it and those after it access.
+    """
+    most = max(Accesses(isa, steps).of.values(), key=len, default=[])
+    if len(most) < FEWEST:
+        return None
+    offset, _ = most[1]
+    span = Span(min(s.low for _, s in most[1:]), max(s.high for _, s in most[1:]))
+    return (offset, span) if span.high - span.low <= WIDEST else None
