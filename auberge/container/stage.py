@@ -69,10 +69,6 @@ class Stage:
             store=self._state_size, zero=self._leave, error=self._leave,
         )  # fmt: skip
 
-    def leave(self) -> None:
-        """End without a word: all is told."""
-        self.table.go(self._leave)
-
     def fail(self, errno: int) -> None:
         """Fail as if the kernel had said so."""
         self.table.call("choose", -errno)

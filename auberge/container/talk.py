@@ -13,9 +13,9 @@ MESSAGE = 16  # bytes of what is told to the runtime: a kind or a row, and a num
 FAILED = DATA  # where the stub writes which row failed, and the errno
 PAGE = 4096
 
-CLONED, READY, CREATED, DONE, LISTENS = 1, 2, 3, 4, 5
-"""What a child tells: its process id is, it waits for go, it waits for start, it was not there, and
-with a descriptor, that its filter asks there."""
+CLONED, READY, CREATED, LISTENS = 1, 2, 3, 4
+"""What a child tells: its process id is, it waits for go, it waits for start, and with a
+descriptor, that its filter asks there."""
 LONGEST_STATE = 60_000  # bytes of what a hook reads: they fit a pipe
 SIGCHLD, SIGKILL = 17, 9
 

@@ -32,11 +32,6 @@ class Settled(NamedTuple):
     defaults: Defaults
 
 
-def settle(options: Options) -> Settled:
-    """The image that the options name now; raises Refusal."""
-    return settled(find(options.image), options)
-
-
 def find(reference: str) -> Record:
     """The image of that name; raises Refusal if there is none."""
     path = content.at("images", *parse_reference(reference, host_architecture()))

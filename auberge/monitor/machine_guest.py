@@ -29,7 +29,7 @@ from auberge.machine.virtio.device import VirtioDevice
 from auberge.machine.virtio.net import Counts, Net
 from auberge.monitor import machine_root, machine_tasks
 from auberge.monitor.guest import Task, Usage
-from auberge.monitor.machine_jobs import KILLED, Job, Jobs
+from auberge.monitor.machine_jobs import Job, Jobs
 from auberge.monitor.machine_streams import Streams
 from auberge.monitor.options import MACHINE, Options
 from auberge.refusal import Refusal
@@ -59,7 +59,6 @@ class MachineGuest:
         self._known: machine_root.Root | None = None
         self._life: Life | None = None
         self._first: Job | None = None
-        self._paused = False
 
     @property
     def isolation(self) -> str:
@@ -573,6 +572,3 @@ def _allow_descriptors() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-__all__ = ["KILLED", "MachineGuest"]

@@ -9,7 +9,6 @@ LONGEST = 1 << 20
 
 TICKS = 100  # a second; Linux's USER_HZ
 SECTOR = 512
-PAGE = 4096
 MOST = 1 << 62
 
 _STAT_PARENT, _STAT_USER, _STAT_SYSTEM = 1, 11, 12  # proc_pid_stat(5), after the name
