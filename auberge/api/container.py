@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 from auberge.api.conversation import Conversation, Late, Said
+from auberge.container.processes import SIGKILL
 from auberge.monitor import programs
 from auberge.monitor.guest import Command, Guest, Task, Usage, choose, make
 from auberge.monitor.options import Options, bytes_of, check, millicpus_of
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 Words = str | Sequence[str]
 Variables = Mapping[str, str] | Sequence[str]
-SIGKILL = 9
 MAX_OUTPUT = 64 << 20
 """Bytes of each stream that `run` and `exec` hear, unless they are told otherwise."""
 

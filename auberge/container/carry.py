@@ -11,16 +11,14 @@ from errno import EBUSY, EINVAL
 
 from auberge.container import stub
 from auberge.container.light import TYPE_CHECKING, Callable, NamedTuple, Sequence
-from auberge.container.talk import CLONED, LONGEST_STATE, MESSAGE, ROW, ROWS, SIGKILL
+from auberge.container.processes import SETTABLE, SIGKILL
+from auberge.container.talk import CLONED, LONGEST_STATE, MESSAGE, ROW, ROWS
 from auberge.refusal import Refusal, reason
 
 if TYPE_CHECKING:
     from auberge.container.steps import Operation
 
 LIFTED = 64  # above what a child may want at fixed numbers
-SIGNALS = [n for n in range(1, 65) if n not in (9, 19, 32, 33)]
-
-
 STREAMS = (0, 1, 2)  # standard input, output and errors, as we have them
 
 
@@ -267,7 +265,7 @@ def _spawn(image: bytes, streams: Sequence[int], kept: int, given: Sequence[int]
             {},
             file_actions=actions,
             setsigmask=[],
-            setsigdef=SIGNALS,
+            setsigdef=SETTABLE,
         )
     except OSError as error:
         raise Refusal(

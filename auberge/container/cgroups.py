@@ -7,12 +7,12 @@ import time
 from auberge.container.cgroups_files import Write, number, numbers, read, refusal, write
 from auberge.container.cgroups_layout import Node
 from auberge.container.light import TYPE_CHECKING, Iterable, Sequence
+from auberge.container.processes import SIGKILL
 from auberge.refusal import Refusal, reason
 
 if TYPE_CHECKING:
     from auberge.container.cgroups_stats import Stats
 
-SIGKILL = 9  # `signal` would take milliseconds to import
 PATIENCE = 10.0
 """Seconds for what the kernel does by and by: freezing, and the end of killed processes."""
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from auberge.container.config import Process
 
 GONE = ("Z", "X")
+SIGKILL, SIGCHLD, SIGSTOP = 9, 17, 19  # `signal` would take milliseconds to import
+SETTABLE = [n for n in range(1, 65) if n not in (SIGKILL, SIGSTOP, 32, 33)]
+"""Signals that a program can ignore or handle; 32 and 33 are the C library's own (nptl(7))."""
 
 
 def boot_id() -> str:

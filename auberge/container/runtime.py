@@ -23,7 +23,7 @@ from auberge.container.prepare import prepare as prepare
 from auberge.container.prepare import prepare_config as prepare_config
 from auberge.container.record import CgroupPlace, Folder, Record, entrances
 from auberge.container.stopwatch import mark
-from auberge.container.talk import CREATED, READY, SIGKILL, Descriptors
+from auberge.container.talk import CREATED, READY, Descriptors
 from auberge.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Container:
             try:
                 run_hooks("poststart", config.hooks.poststart, self.state_text(record, "running"))
             except Refusal:
-                processes.send(record.pid, record.start_time, SIGKILL)
+                processes.send(record.pid, record.start_time, processes.SIGKILL)
                 raise
 
     # -- state ----------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ class Container:
         if status not in ("stopped", "created") and not force:
             raise Refusal(f"container {self.id}: it is {status}; kill it first, or use --force")
         if status != "stopped":
-            processes.send(record.pid, record.start_time, SIGKILL)
+            processes.send(record.pid, record.start_time, processes.SIGKILL)
         # with the first process of a pid namespace, all others in it have ended
         spaces = config.linux.namespaces
         alone = any(space.type == "pid" and not space.path for space in spaces)

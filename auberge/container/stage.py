@@ -6,8 +6,9 @@ import struct
 
 from auberge.container import kernel as k
 from auberge.container.light import Sequence
+from auberge.container.processes import SIGCHLD, SIGKILL
 from auberge.container.table import Label, Slot, Table
-from auberge.container.talk import FAILED, LONGEST_STATE, MESSAGE, SIGCHLD, SIGKILL, Descriptors
+from auberge.container.talk import FAILED, LONGEST_STATE, MESSAGE, Descriptors
 
 FAILURE = 125  # the exit status of a child that could not become the container
 IN_ROOT = k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS

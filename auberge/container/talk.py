@@ -17,7 +17,6 @@ CLONED, READY, CREATED, LISTENS = 1, 2, 3, 4
 """What a child tells: its process id is, it waits for go, it waits for start, and with a
 descriptor, that its filter asks there."""
 LONGEST_STATE = 60_000  # bytes of what a hook reads: they fit a pipe
-SIGCHLD, SIGKILL = 17, 9
 
 
 class Descriptors(NamedTuple):

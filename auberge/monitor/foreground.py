@@ -5,6 +5,7 @@ their own; only what it writes is nobody's but the one's who waits.
 """
 
 from auberge.container.light import TYPE_CHECKING, Sequence
+from auberge.container.processes import SIGKILL
 from auberge.monitor import guests, roster
 from auberge.monitor.guest import Guest, make
 from auberge.monitor.options import Options
@@ -66,7 +67,7 @@ class Foreground:
         status = self.guest.wait(0)
         if status is None:
             try:
-                self.guest.signal(9, everyone=True)
+                self.guest.signal(SIGKILL, everyone=True)
             except Refusal:  # it has just ended
                 pass
             status = self.guest.wait()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from auberge.container.processes import SIGKILL
 from auberge.engine.choose import choose
 from auberge.image import build, cell, store
 from auberge.image.cell_agent import FIRST, INSIDE, JOIN, TERMINAL, Program
@@ -152,7 +153,7 @@ class MachineGuest:
         """Send a signal to its first process, or to all."""
         life = self._running()
         assert self._first is not None
-        if number == 9:
+        if number == SIGKILL:
             life.kill()
             return
         if everyone:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
+from auberge.container.processes import SIGKILL
 from auberge.image.cell_agent import (
     DIRECTORY,
     EXECUTION,
@@ -40,14 +41,13 @@ from auberge.monitor.guest import NOT_EXECUTABLE, NOT_FOUND, NotStarted
 from auberge.monitor.machine_streams import Drain, Flow, Inward, Outward, Streams
 from auberge.refusal import Refusal
 
-KILLED = 137
+KILLED = 128 + SIGKILL
 """The status of what ended with its machine, as by SIGKILL."""
 
 LINGERING = 0.2
 """Seconds that the end of a program waits for streams that something it left holds open."""
 
 _ENOENT, _ENOTDIR = 2, 20
-SIGKILL = 9
 
 
 class Outcome(NamedTuple):

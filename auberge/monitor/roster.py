@@ -165,10 +165,10 @@ def _end_process(record: Record) -> None:
         from auberge.monitor.remote import RemoteGuest
 
         with suppress(Refusal):
-            RemoteGuest(record).signal(9, everyone=True)
+            RemoteGuest(record).signal(processes.SIGKILL, everyone=True)
         if processes.wait_gone(supervisor.pid, supervisor.ticks, PATIENCE):
             return  # having put back its terminal, if it had one
-    processes.send(supervisor.pid, supervisor.ticks, 9)
+    processes.send(supervisor.pid, supervisor.ticks, processes.SIGKILL)
     processes.wait_gone(supervisor.pid, supervisor.ticks, PATIENCE)
 
 

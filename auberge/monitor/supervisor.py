@@ -12,6 +12,7 @@ import os
 import sys
 
 from auberge.container.light import TYPE_CHECKING, NamedTuple, read_json, write_json
+from auberge.container.processes import SETTABLE
 from auberge.monitor import guests
 from auberge.monitor.guests import EXITED, RUNNING, Folder, Record
 from auberge.refusal import Refusal, reason
@@ -28,7 +29,6 @@ ERRORS = "supervisor.errors"
 REPORT = 3  # the descriptor on which it is said how the start went
 BEGIN = "import sys; sys.path.insert(0, sys.argv[1]); from auberge.monitor.{0} import main; main()"
 SIGHUP, SIGINT, SIGQUIT, SIGTERM = 1, 2, 3, 15
-SIGNALS = [n for n in range(1, 65) if n not in (9, 19, 32, 33)]
 FAILED = 125
 
 
@@ -145,7 +145,7 @@ def _spawn(folder: Folder, size: tuple[int, int]) -> bytes:
                 ],
                 setsid=True,
                 setsigmask=[],
-                setsigdef=SIGNALS,
+                setsigdef=SETTABLE,
             )
         finally:
             os.close(errors)
