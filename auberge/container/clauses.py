@@ -86,6 +86,11 @@ def capability(name: str) -> str | None:
     return f"{name!r} is no capability; write one of capabilities(7), such as 'CAP_CHOWN'"
 
 
+def rlimit_number(name: str) -> int:
+    """The kernel's number of a limit that `rlimit_name` has no complaint about."""
+    return RLIMITS.index(name.removeprefix("RLIMIT_"))
+
+
 def rlimit_name(name: str) -> str | None:
     """getrlimit(2), as `RLIMIT_NOFILE`."""
     if name.startswith("RLIMIT_") and name[7:] in RLIMITS:

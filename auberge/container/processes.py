@@ -90,10 +90,10 @@ def adjust(pid: int, process: Process) -> None:
     if process.rlimits and os.geteuid() == 0:
         import resource
 
-        from auberge.container.clauses import RLIMITS
+        from auberge.container.clauses import rlimit_number
 
         for limit in process.rlimits:
-            number = RLIMITS.index(limit.type.removeprefix("RLIMIT_"))
+            number = rlimit_number(limit.type)
             soft, hard = resource.prlimit(pid, number)
             wanted = -1 if limit.hard >= 1 << 63 else limit.hard
             if hard != -1 and (wanted == -1 or wanted > hard):

@@ -7,7 +7,7 @@ import os
 import struct
 
 from auberge.container import kernel as k
-from auberge.container.clauses import CAPABILITIES, RLIMITS
+from auberge.container.clauses import CAPABILITIES, rlimit_number
 from auberge.container.config import Hook, Personality, Rlimit
 from auberge.container.light import NamedTuple, Protocol
 from auberge.container.stage import O_CLOEXEC, O_DIRECTORY, O_PATH, Stage
@@ -243,7 +243,7 @@ class LimitResources(NamedTuple):
     def rows(self, stage: Stage) -> None:
         """The runtime has raised what needs its privileges."""
         for limit in self.limits:
-            number = RLIMITS.index(limit.type.removeprefix("RLIMIT_"))
+            number = rlimit_number(limit.type)
             stage.table.call("prlimit64", 0, number, stage.table.words(limit.soft, limit.hard), 0)
 
 

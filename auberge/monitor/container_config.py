@@ -31,7 +31,7 @@ from auberge.container.seccomp_default import default_profile
 from auberge.image.oci.identity import Identity
 from auberge.image.oci.runtime import Defaults
 from auberge.image.subordinate import GROUPS, USERS, Ids
-from auberge.monitor.options import Options, volumes
+from auberge.monitor.options import PERIOD, Options, cpu_quota, volumes
 from auberge.refusal import Refusal
 
 CAPABILITIES = tuple(
@@ -42,9 +42,6 @@ CAPABILITIES = tuple(
     )
 )  # fmt: skip
 """docker's, without MKNOD: nothing here needs it, and with it device rules would be needed."""
-
-PERIOD = 100_000
-"""Microseconds in which a container has its quota of processors: the kernel's usual."""
 
 _PLAIN = ("nosuid", "noexec", "nodev")
 _PTS = ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620")
@@ -208,16 +205,16 @@ def _limits(options: Options, root: bool) -> tuple[Rlimit, ...]:
     """Without root, none can be above that of this process."""
     import resource
 
-    from auberge.container.clauses import RLIMITS
+    from auberge.container.clauses import rlimit_number
     from auberge.monitor.settings import parse_limits
 
     found = parse_limits(options.ulimits)
     for limit in found:
-        name = limit.type.removeprefix("RLIMIT_")
-        _, most = resource.getrlimit(RLIMITS.index(name))
+        _, most = resource.getrlimit(rlimit_number(limit.type))
         if not root and most != resource.RLIM_INFINITY and limit.hard > most:
+            name = limit.type.removeprefix("RLIMIT_").lower()
             raise Refusal(
-                f"--ulimit: {name.lower()}: {limit.hard} is more than may be had without root; "
+                f"--ulimit: {name}: {limit.hard} is more than may be had without root; "
                 f"write {most} at most"
             )
     return tuple(found)
@@ -250,11 +247,10 @@ def _resources(options: Options) -> Resources | None:
     rules: tuple[DeviceRule, ...] = ()
     if os.geteuid() == 0 and {"ALL", "CAP_MKNOD"}.intersection(options.cap_add):
         rules = (DeviceRule(False, access="rwm"),)
-    quota = max(1000, options.millicpus * PERIOD // 1000)  # the least that the kernel takes
     found = Resources(
         rules,
         _memory(options.memory) if options.memory else None,
-        CPU(quota=quota, period=PERIOD) if options.millicpus else None,
+        CPU(quota=cpu_quota(options.millicpus), period=PERIOD) if options.millicpus else None,
         pids=Pids(options.pids) if options.pids else None,
     )
     return None if found == Resources() else found

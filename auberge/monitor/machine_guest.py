@@ -32,7 +32,7 @@ from auberge.monitor import machine_root, machine_tasks
 from auberge.monitor.guest import Task, Usage
 from auberge.monitor.machine_jobs import Job, Jobs
 from auberge.monitor.machine_streams import Streams
-from auberge.monitor.options import MACHINE, Options
+from auberge.monitor.options import MACHINE, PERIOD, Options, cpu_quota
 from auberge.refusal import Refusal
 
 MEMORY = 512 << 20
@@ -40,9 +40,6 @@ LEAST_MEMORY = 96 << 20
 """Bytes; with less the kernel has no room for its own files."""
 
 MAC = b"\x52\x54\x00\x12\x34\x56"
-PERIOD = 100_000
-"""Microseconds in which a guest has its quota of processors."""
-
 STARTS_IN = 300.0
 """Seconds; a host that is very busy may take a while for the second that it is."""
 ANSWERS_IN = 30.0
@@ -546,7 +543,7 @@ def _quota(options: Options) -> str:
     """cpu.max: nothing where whole harts are the limit."""
     if options.millicpus % 1000 == 0:
         return "max"
-    return f"{max(1000, options.millicpus * PERIOD // 1000)} {PERIOD}"
+    return f"{cpu_quota(options.millicpus)} {PERIOD}"
 
 
 def _network(options: Options) -> str:

@@ -15,6 +15,9 @@ ISOLATIONS = (CONTAINER, MACHINE)
 NETWORKS = ("none", "host", "user", "bridge")
 LONGEST_HOSTNAME = 64
 UNITS = "KMGT"
+PERIOD = 100_000
+"""Microseconds in which a guest has its quota of processors: the kernel's usual."""
+
 _HEX = frozenset("0123456789abcdef")
 _HOST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.")
 
@@ -159,6 +162,11 @@ def millicpus_of(cpus: str | float, where: str = "--cpus") -> int:
     if not 0.01 <= number <= 1 << 16:
         raise Refusal(f"{where}: {cpus!r} is no number of processors; write 1.5, or 0.01 at least")
     return round(number * 1000)
+
+
+def cpu_quota(millicpus: int) -> int:
+    """Microseconds in each PERIOD; never less than the kernel takes (cgroup-v2.rst, "cpu.max")."""
+    return max(1000, millicpus * PERIOD // 1000)
 
 
 def capabilities(names: Sequence[str], where: str) -> tuple[str, ...]:
