@@ -4,6 +4,7 @@ import struct
 
 from auberge.container.config import Scheduler
 from auberge.container.light import NamedTuple
+from auberge.container.number_list import mask_of
 from auberge.container.stage import Stage
 from auberge.refusal import Refusal
 
@@ -46,9 +47,6 @@ class PrioritizeIO(NamedTuple):
         stage.table.call("ioprio_set", 1, 0, number << 13 | self.priority)
 
 
-MOST_PROCESSORS = 8192
-
-
 class RunOn(NamedTuple):
     """The processors that may run this process (sched_setaffinity(2))."""
 
@@ -65,13 +63,10 @@ class RunOn(NamedTuple):
 
 def processors(text: str, where: str) -> tuple[int, ...]:
     """A list as 0-3,7 (cpuset(7), "List format"); raises Refusal."""
-    found: set[int] = set()
-    for part in text.split(","):
-        low, dash, high = part.partition("-")
-        last = high if dash else low
-        if not (low.isdecimal() and last.isdecimal() and int(low) <= int(last) < MOST_PROCESSORS):
-            raise Refusal(
-                f"config.json: {where}: {text!r} is no list of processors; write as 0-3,7"
-            )
-        found.update(range(int(low), int(last) + 1))
-    return tuple(sorted(found))
+    try:
+        mask = mask_of(text)
+    except ValueError:
+        raise Refusal(
+            f"config.json: {where}: {text[:80]!r} is no list of processors; write as 0-3,7"
+        ) from None
+    return tuple(number for number in range(mask.bit_length()) if mask >> number & 1)

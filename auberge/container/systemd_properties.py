@@ -7,6 +7,7 @@ for is in the file alone, which it leaves as it is (Delegate=yes).
 
 from auberge.container.cgroups_files import Write
 from auberge.container.light import Iterator, NamedTuple, Sequence
+from auberge.container.number_list import MOST, mask_of
 from auberge.refusal import Refusal
 
 INFINITY = (1 << 64) - 1
@@ -15,7 +16,6 @@ SECOND = 1_000_000
 GRAIN = 10_000
 """Microseconds a second: systemd rounds a quota to a hundredth of a processor; up, as runc has it,
 or a small one would become none."""
-MOST = 8192  # processors, or nodes of memory, that a kernel can have (CONFIG_NR_CPUS)
 
 SINCE = {"CPUQuotaPeriodUSec": 242, "AllowedCPUs": 244, "AllowedMemoryNodes": 244}
 """Versions of systemd that first had a property (its NEWS)."""
@@ -117,22 +117,12 @@ def _number(write: Write, text: str) -> int:
 
 
 def _bits(write: Write) -> bytes:
-    """`0-3,7` (cpuset(7), "List format") as bits, those of the first eight in the first byte."""
-    found = 0
-    for part in write.text.strip().split(","):
-        first, dash, last = part.strip().partition("-")
-        ends = [first, last] if dash else [first, first]
-        if not all(end.isascii() and end.isdecimal() and len(end) <= 4 for end in ends):
-            raise _no_list(write)
-        low, high = int(ends[0]), int(ends[1])
-        if not low <= high < MOST:
-            raise _no_list(write)
-        found |= (1 << high + 1) - (1 << low)
-    return found.to_bytes((found.bit_length() + 7) // 8, "little")
-
-
-def _no_list(write: Write) -> Refusal:
-    return Refusal(
-        f"config.json: {write.where}: {write.text!r} is no list of numbers below {MOST}; "
-        "write as 0-3,7"
-    )
+    """A list as bits, those of the first eight numbers in the first byte."""
+    try:
+        mask = mask_of(write.text)
+    except ValueError:
+        raise Refusal(
+            f"config.json: {write.where}: {write.text!r} is no list of numbers below {MOST}; "
+            "write as 0-3,7"
+        ) from None
+    return mask.to_bytes((mask.bit_length() + 7) // 8, "little")

@@ -240,12 +240,14 @@ def test_processors_by_their_numbers():
     from auberge.container.scheduling import processors
 
     assert processors("0-2,5", "x") == (0, 1, 2, 5)
-    for wrong in ("", "2-1", "a", "1,,2", "9999999"):
+    for wrong in ("", "2-1", "a", "1,,2", "9999999", "\u0663"):
         with pytest.raises(Refusal) as caught:
             processors(wrong, "$.x")
         assert str(caught.value) == (
             f"config.json: $.x: {wrong!r} is no list of processors; write as 0-3,7"
         )
+    with pytest.raises(Refusal):  # longer than Python makes numbers of
+        processors("9" * 5000, "$.x")
 
 
 def test_every_plan_is_a_table():
