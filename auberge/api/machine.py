@@ -307,7 +307,7 @@ class Machine:
         if self._gdb is not None:
             raise Refusal("gdb: one debugger is served already; one is what a machine can have")
         host, _, port = address.rpartition(":")
-        if not (port.isascii() and port.isdecimal() and int(port) < 1 << 16):
+        if not (port.isascii() and port.isdecimal() and len(port) < 6 and int(port) < 1 << 16):
             raise Refusal(f"gdb: {address!r} is not an address; write PORT or HOST:PORT")
         self._gdb = Server(self._machine, host.strip("[]") or "127.0.0.1", int(port))
         where, number = self._gdb.address

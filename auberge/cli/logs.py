@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 def number(text: str) -> int:
     """How many lines; raises Refusal."""
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > 18:
         raise Refusal(f"--tail {text}: not a number of lines; write 10, or all")
     return int(text)
 

@@ -57,7 +57,7 @@ def _is_data(option: str) -> bool:
         case "mode":
             return len(value) <= 4 and set(value) <= set("01234567")
         case "uid" | "gid":
-            return value.isdecimal() and int(value) <= LARGEST_ID
+            return value.isdecimal() and len(value) <= 10 and int(value) <= LARGEST_ID
         case "size" | "nr_inodes" | "nr_blocks":
             digits = value[:-1] if value[-1] in "kKmMgG%" else value
             return digits.isascii() and digits.isdecimal() and len(digits) <= 15

@@ -187,10 +187,9 @@ def test_logs(inn):
     assert inn("logs", "-f", "-n", "2", "wordy").stdout.endswith("end")
     line = "--since x: not a time; write 2026-11-23T11:20:00Z, or 10m"
     assert inn.refuses("logs", "--since", "x", "wordy") == line
-    assert (
-        inn.refuses("logs", "-n", "x", "wordy")
-        == "--tail x: not a number of lines; write 10, or all"
-    )
+    for wrong in ("x", "9" * 5000):
+        line = f"--tail {wrong}: not a number of lines; write 10, or all"
+        assert inn.refuses("logs", "-n", wrong, "wordy") == line
     inn.does("rm", "wordy")
 
 

@@ -30,7 +30,7 @@ def test_tmpfs():
     "text",
     ["", "tmp", "/", "/x:", "/x\0", "/x:dev", "/x:size=", "/x:size", "/x:size=1t1", "/x:mode=9",
      "/x:mode=77777", "/x:uid=-1", "/x:uid=4294967295", "/x:gid=x", "/x:bind", "/x:size=1,",
-     "/x:source=y", "/x:size=%", "/x:size=k"],
+     "/x:source=y", "/x:size=%", "/x:size=k", pytest.param(f"/x:uid={5000 * '9'}", id="long")],
 )  # fmt: skip
 def test_what_is_no_tmpfs(text):
     assert "write " in told(settings.parse_tmpfs, text) or "would hide" in told(

@@ -305,6 +305,8 @@ def test_closing_the_machine_says_goodbye(session):
 
 @pytest.mark.parametrize(("address", "message"), [
     ("", "gdb: '' is not an address; write PORT or HOST:PORT"),
+    pytest.param("9" * 5000, f"gdb: '{'9' * 5000}' is not an address; write PORT or HOST:PORT",
+                 id="long"),
     ("localhost", "gdb: 'localhost' is not an address; write PORT or HOST:PORT"),
     ("127.0.0.1:65536", "gdb: '127.0.0.1:65536' is not an address; write PORT or HOST:PORT"),
     ("192.0.2.1:0", "gdb 192.0.2.1:0: Cannot assign requested address; choose another address"),
