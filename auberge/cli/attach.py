@@ -7,6 +7,7 @@ import signal
 import sys
 from contextlib import suppress
 
+from auberge.cli.following import ENDS, IMPATIENT
 from auberge.cli.raw_terminal import RawTerminal
 from auberge.monitor import roster
 from auberge.monitor.client import Attached
@@ -16,9 +17,6 @@ from auberge.refusal import Refusal
 
 CTRL_P, CTRL_Q = b"\x10", b"\x11"
 CHUNK = 1 << 14
-ENDS = (signal.SIGINT, signal.SIGTERM)
-IMPATIENT = 3
-"""After so many of ENDS that the guest does not end of, it is left alone."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -140,7 +138,7 @@ class _Session:
             self._hear(signal.SIGWINCH)
         else:
             self._asked += number in ENDS
-            self._keys.leaving |= self._asked >= IMPATIENT
+            self._keys.leaving |= self._asked >= IMPATIENT  # it does not end of them
             try:
                 self._guest.signal(number)
             except Refusal:  # it has ended, which is read next

@@ -3,10 +3,10 @@
 import argparse
 
 from auberge.cli.each import each
+from auberge.container.processes import SIGKILL
 from auberge.container.signals import signal_number
 from auberge.monitor import client, roster
 
-KILL = 9
 PATIENCE = 10.0
 """Seconds for a killed guest to be gone."""
 
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
         seen, record, folder = roster.running(name)
         guest = roster.guest(record, folder)
         guest.signal(number)
-        if number == KILL:
+        if number == SIGKILL:
             if seen.status == roster.PAUSED:
                 guest.resume()  # in v1, what is frozen hears it when thawed
             client.wait(folder, record, PATIENCE)
