@@ -19,7 +19,7 @@ from auberge.container.config import Config
 from auberge.container.light import TYPE_CHECKING, Callable, NamedTuple, checksum
 from auberge.container.processes import boot_id
 from auberge.container.stub import cache_folder, read_private
-from auberge.container.talk import Descriptors, Late, Mold
+from auberge.container.talk import Descriptors, Late, Mold, session_keyring
 
 if TYPE_CHECKING:
     from auberge.container.cgroups_layout import Layout
@@ -88,7 +88,7 @@ class Kept:
         if found.counts != (len(tasks), unified is not None):
             return None
         texts = [os.fsencode(path) for path in (*tasks, *([unified] if unified else []))]
-        keyring = f"_ses.{self._name}".encode()
+        keyring = session_keyring(self._name).encode()
         texts += [keyring if text is None else text for text in found.texts]
         if not found.mold.fits(texts):
             return None

@@ -39,6 +39,7 @@ from auberge.container.steps import (
     Unshare,
     mask,
 )
+from auberge.container.talk import session_keyring
 from auberge.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _joined(
     yield from _run_on(affinity.final, "final")
     yield NewSession()
     if choices.keyring and host.keyrings:
-        yield NewKeyring(f"_ses.{choices.container}")
+        yield NewKeyring(session_keyring(choices.container))
     if process.terminal:
         from auberge.container.terminal import terminal_of
 
@@ -155,7 +156,7 @@ def _container(
             yield SetClocks(tuple((name, o.secs, o.nanosecs) for name, o in both if o is not None))
     yield NewSession()
     if choices.keyring and host.keyrings:
-        yield NewKeyring(f"_ses.{choices.container}")
+        yield NewKeyring(session_keyring(choices.container))
     if config.hostname:
         yield SetHostname(config.hostname)
     if config.domainname:

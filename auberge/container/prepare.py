@@ -12,7 +12,7 @@ from auberge.container.carry import STREAMS, Program
 from auberge.container.cgroups_layout import Layout, Node, read_layout
 from auberge.container.config import LONGEST, Config
 from auberge.container.light import TYPE_CHECKING, Callable, NamedTuple, Sequence
-from auberge.container.talk import Descriptors
+from auberge.container.talk import Descriptors, session_keyring
 from auberge.refusal import Refusal, reason
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def _planned(config: Config, host: Host, choices: Choices) -> Plan:
         known_config, known_host, known_choices, known = _last[0]
         if known_choices == same and known_host == host_alike and known_config == config:
             return Plan(tuple([
-                NewKeyring(f"_ses.{choices.container}") if isinstance(one, NewKeyring)
+                NewKeyring(session_keyring(choices.container)) if isinstance(one, NewKeyring)
                 else choices.overlay if isinstance(one, MountOverlay) and choices.overlay
                 else one
                 for one in known.operations

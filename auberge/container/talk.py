@@ -19,6 +19,11 @@ descriptor, that its filter asks there."""
 LONGEST_STATE = 60_000  # bytes of what a hook reads: they fit a pipe
 
 
+def session_keyring(container: str) -> str:
+    """What a container's session keyring is called, as runc has it."""
+    return f"_ses.{container}"
+
+
 class Descriptors(NamedTuple):
     """Which descriptors a child is born with, beside standard streams and preserved ones."""
 
