@@ -69,6 +69,15 @@ def die_with_parent() -> None:
     _call("prctl", "the parent", PR_SET_PDEATHSIG, SIGKILL)
 
 
+def become_root(groups: bool = True) -> None:
+    """Be root of the namespace, in no other `groups` if they can be dropped there."""
+    if groups:
+        os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    die_with_parent()
+
+
 def move_in() -> None:
     """Make the working directory the root, with a few devices and /proc, and nothing else there."""
     _mount("none", "/", "", MS_REC | MS_PRIVATE)

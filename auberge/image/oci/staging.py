@@ -74,11 +74,7 @@ def main() -> None:
         if child:
             _, status = os.waitpid(child, 0)
             sys.exit(os.waitstatus_to_exitcode(status))
-        if not uid:
-            os.setgroups([])
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
-        namespace.die_with_parent()
+        namespace.become_root(groups=not uid)
         print(f"done {stage(order, bool(uid))}", flush=True)
     except (Refusal, OSError) as error:
         print(f"failed {error}", flush=True)
