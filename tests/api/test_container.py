@@ -16,7 +16,9 @@ import pytest
 import auberge
 from auberge.container import processes, stopwatch
 from auberge.monitor import programs
-from tests.box import box, filled, left  # noqa: F401
+from tests.box import box as box
+from tests.box import filled as filled
+from tests.box import left
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.usefixtures("box")]
 
@@ -175,7 +177,7 @@ def test_from_asyncio():
     assert asyncio.run(all_of_them()) == [f"{n}\n" for n in range(20)]
 
 
-def test_hundreds_leave_nothing(filled):  # noqa: F811
+def test_hundreds_leave_nothing(filled):
     def some(count):
         for _ in range(count):
             with auberge.Container("box", "true", memory="32M", pids=9) as container:
@@ -219,7 +221,7 @@ time.sleep(1000)
 """
 
 
-def test_what_a_killed_program_leaves_the_next_one_removes(filled):  # noqa: F811
+def test_what_a_killed_program_leaves_the_next_one_removes(filled):
     with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE) as program:
         pid = int(program.stdout.readline())
         program.kill()
@@ -229,7 +231,7 @@ def test_what_a_killed_program_leaves_the_next_one_removes(filled):  # noqa: F81
     assert left(filled) == [] and not processes.is_alive(pid, started)
 
 
-def test_what_a_program_forgets_to_close_ends_with_it(filled):  # noqa: F811
+def test_what_a_program_forgets_to_close_ends_with_it(filled):
     code = KILLED.partition("print")[0]
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     assert left(filled) == []

@@ -7,7 +7,9 @@ import time
 
 import pytest
 
-from tests.box import auberge, box, filled, left  # noqa: F401
+from tests.box import auberge, left
+from tests.box import box as box
+from tests.box import filled as filled
 from tests.command import AUBERGE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.usefixtures("box")]
@@ -28,7 +30,7 @@ def took(*words):
     return time.monotonic() - start
 
 
-def test_whatever_is_left_can_be_removed(filled):  # noqa: F811
+def test_whatever_is_left_can_be_removed(filled):
     whole = took("box", "true")
     moments = 14
     for moment in range(moments):
@@ -44,7 +46,7 @@ def test_whatever_is_left_can_be_removed(filled):  # noqa: F811
         assert left(filled) == [], moment
 
 
-def test_killed_while_it_is_removed(filled):  # noqa: F811
+def test_killed_while_it_is_removed(filled):
     for moment in range(5):
         program = begin("--rm", "--name", "victim", "box", "sleep", "100")
         while "victim" not in auberge("ps").stdout:

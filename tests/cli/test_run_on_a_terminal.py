@@ -12,7 +12,9 @@ import time
 
 import pytest
 
-from tests.box import auberge, box, filled  # noqa: F401
+from tests.box import auberge
+from tests.box import box as box
+from tests.box import filled as filled
 from tests.command import AUBERGE
 from tests.until import until
 

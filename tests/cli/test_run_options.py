@@ -7,7 +7,9 @@ import time
 import pytest
 
 import auberge as api
-from tests.box import auberge, box, filled  # noqa: F401
+from tests.box import auberge
+from tests.box import box as box
+from tests.box import filled as filled
 from tests.until import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60), pytest.mark.usefixtures("box")]

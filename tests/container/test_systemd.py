@@ -13,7 +13,8 @@ import pytest
 import auberge
 from auberge.cli.oci_about import template
 from tests.container.bundles import Bundle, command_of
-from tests.container.systemd_world import USER, world  # noqa: F401
+from tests.container.systemd_world import USER
+from tests.container.systemd_world import world as world
 from tests.shared_stub import share_stub
 from tests.user import give, python
 
@@ -21,14 +22,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def bundle(world, request):  # noqa: F811
+def bundle(world, request):
     """A bundle that the world sees."""
     path = world.folder / "shared" / request.node.name.replace("[", "-").replace("]", "")
     path.mkdir()
     return Bundle(path)
 
 
-def call(world, bundle, runtime, *words, **more):  # noqa: F811
+def call(world, bundle, runtime, *words, **more):
     """A command of a runtime, in the world."""
     bundle.write()
     return world.call(*command_of(runtime), "--root", bundle.state, "--systemd-cgroup",
@@ -36,7 +37,7 @@ def call(world, bundle, runtime, *words, **more):  # noqa: F811
 
 
 @pytest.mark.parametrize("runtime", ["runc", "ours"])
-def test_a_scope(world, bundle, runtime):  # noqa: F811
+def test_a_scope(world, bundle, runtime):
     bundle.linux["cgroupsPath"] = "one-two.slice:engine:box"
     bundle.config["annotations"] = {
         "org.systemd.property.TimeoutStopUSec": "uint64 7000000",
@@ -72,7 +73,7 @@ def test_a_scope(world, bundle, runtime):  # noqa: F811
     assert world.show("engine-box.scope", "LoadState") == {"LoadState": "not-found"}
 
 
-def test_without_a_path(world, bundle):  # noqa: F811
+def test_without_a_path(world, bundle):
     bundle.process["args"] = ["/bin/cat", "/proc/self/cgroup"]
     bundle.linux["namespaces"] = [s for s in bundle.linux["namespaces"] if s["type"] != "cgroup"]
     done = call(world, bundle, "ours", "run", "--bundle", bundle.path, bundle.name)
@@ -81,7 +82,7 @@ def test_without_a_path(world, bundle):  # noqa: F811
     assert world.show(f"auberge-{bundle.name}.scope", "LoadState") == {"LoadState": "not-found"}
 
 
-def test_the_same_name_twice(world, bundle):  # noqa: F811
+def test_the_same_name_twice(world, bundle):
     bundle.linux["cgroupsPath"] = "system.slice:twice:box"
     bundle.process["args"] = ["/bin/sleep", "1000"]
     run = ("run", "--detach", "--bundle", bundle.path)
@@ -101,7 +102,7 @@ def test_the_same_name_twice(world, bundle):  # noqa: F811
         call(world, bundle, "ours", "delete", "--force", "first")
 
 
-def test_exec_is_in_the_scope_too(world, bundle):  # noqa: F811
+def test_exec_is_in_the_scope_too(world, bundle):
     bundle.process["args"] = ["/bin/sleep", "1000"]
     run = ("run", "--detach", "--bundle", bundle.path, bundle.name)
     assert call(world, bundle, "ours", *run).returncode == 0
@@ -114,7 +115,7 @@ def test_exec_is_in_the_scope_too(world, bundle):  # noqa: F811
         call(world, bundle, "ours", "delete", "--force", bundle.name)
 
 
-def test_a_container_that_systemd_stops(world, bundle):  # noqa: F811
+def test_a_container_that_systemd_stops(world, bundle):
     bundle.process["args"] = ["/bin/sleep", "1000"]
     bundle.linux["cgroupsPath"] = ":stopped:box"
     run = ("run", "--detach", "--bundle", bundle.path, bundle.name)
@@ -127,7 +128,7 @@ def test_a_container_that_systemd_stops(world, bundle):  # noqa: F811
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_property_that_systemd_does_not_know(world, bundle):  # noqa: F811
+def test_a_property_that_systemd_does_not_know(world, bundle):
     bundle.config["annotations"] = {"org.systemd.property.NoSuchThing": "true"}
     done = call(world, bundle, "ours", "run", "--bundle", bundle.path, bundle.name)
     assert done.returncode == 1
@@ -138,7 +139,7 @@ def test_a_property_that_systemd_does_not_know(world, bundle):  # noqa: F811
     assert call(world, bundle, "ours", "list", "-q").stdout == ""
 
 
-def test_the_same_name_again_and_again(world, bundle):  # noqa: F811
+def test_the_same_name_again_and_again(world, bundle):
     bundle.linux["cgroupsPath"] = ":again:box"
     bundle.process["args"] = ["/bin/true"]
     for _ in range(4):
@@ -153,7 +154,7 @@ def test_the_same_name_again_and_again(world, bundle):  # noqa: F811
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_unit_that_has_failed_is_taken_over(world, bundle):  # noqa: F811
+def test_a_unit_that_has_failed_is_taken_over(world, bundle):
     bundle.linux["cgroupsPath"] = ":failed:box"
     bundle.process["args"] = ["/bin/true"]
     start = ["systemd-run", "--scope", "--unit=failed-box.scope", "-p", "RuntimeMaxSec=100ms"]
@@ -163,7 +164,7 @@ def test_a_unit_that_has_failed_is_taken_over(world, bundle):  # noqa: F811
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_users_systemd(world, bundle):  # noqa: F811
+def test_a_users_systemd(world, bundle):
     done = world.call("systemctl", "start", "users.service")
     assert done.returncode == 0, done.stderr
     bundle.config = template(rootless=True)
@@ -205,7 +206,7 @@ events_logger = "file"
 """
 
 
-def test_podman_with_its_cgroup_manager_systemd(world, bundle):  # noqa: F811
+def test_podman_with_its_cgroup_manager_systemd(world, bundle):
     if shutil.which("podman") is None:
         pytest.skip("no podman here; apt install podman")
     runtime = bundle.path / "auberge-oci"
@@ -244,7 +245,7 @@ def test_podman_with_its_cgroup_manager_systemd(world, bundle):  # noqa: F811
 
 
 @pytest.mark.parametrize("percent", range(10, 110, 10))
-def test_a_runtime_that_is_killed(world, bundle, percent):  # noqa: F811
+def test_a_runtime_that_is_killed(world, bundle, percent):
     bundle.linux["cgroupsPath"] = f":killed:{percent}"
     bundle.process["args"] = ["/bin/sleep", "1000"]
     unit = f"killed-{percent}.scope"
@@ -262,7 +263,7 @@ def test_a_runtime_that_is_killed(world, bundle, percent):  # noqa: F811
     assert not os.path.exists(f"{world.cgroup}/system.slice/{unit}")
 
 
-def test_a_daemon_reload_changes_nothing(world, bundle):  # noqa: F811
+def test_a_daemon_reload_changes_nothing(world, bundle):
     bundle.linux["cgroupsPath"] = ":reloaded:box"
     bundle.process["args"] = ["/bin/sleep", "1000"]
     run = ("run", "--detach", "--bundle", bundle.path, bundle.name)

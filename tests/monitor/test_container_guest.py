@@ -15,7 +15,8 @@ from auberge.monitor import guest as guests
 from auberge.monitor.guest import NotStarted, Usage
 from auberge.monitor.options import Options, check
 from auberge.refusal import Refusal
-from tests.box import box, filled, left  # noqa: F401
+from tests.box import box as box
+from tests.box import filled as filled
 from tests.until import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
@@ -49,7 +50,7 @@ class Made:
 
 
 @pytest.fixture
-def make(box, tmp_path):  # noqa: F811
+def make(box, tmp_path):
     made = Made(tmp_path)
     yield made
     for each, place in made.guests:
@@ -286,7 +287,7 @@ def test_what_it_uses(make):
     assert (now.received, now.sent) == (0, 0)
 
 
-def test_another_process_can_do_all_but_wait(make, box):  # noqa: F811
+def test_another_process_can_do_all_but_wait(make, box):
     made = make("sleep", "100")
     made.start((0, 1, 2))
     place = make.guests[-1][1]
