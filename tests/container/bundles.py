@@ -12,6 +12,7 @@ import pytest
 
 from auberge.cli.oci_about import template
 from tests.busybox import make_root
+from tests.house.source import ROOT as SOURCE
 
 OURS = (sys.executable, "-m", "auberge.cli.oci")
 # crun 1.8 refuses a host that has controllers in cgroups of both versions: it sees one of them
@@ -32,6 +33,17 @@ def command_of(runtime):
     if found is None:
         pytest.skip(f"no {runtime} here; apt install {runtime}")
     return (*WITHOUT_BOTH, found) if runtime == "crun" else (found,)
+
+
+def make_launcher(folder):
+    """An executable that is our runtime, for engines that take a path and no words."""
+    path = folder / "auberge-oci"
+    path.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(SOURCE)!r})\n"
+        "from auberge.cli.oci import main\nsys.exit(main())\n"
+    )
+    path.chmod(0o755)
+    return path
 
 
 class Bundle:

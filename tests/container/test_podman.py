@@ -3,12 +3,11 @@
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 
 import pytest
 
-from tests.container.bundles import ROOT
+from tests.container.bundles import ROOT, make_launcher
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,12 +30,7 @@ def podman(tmp_path_factory):
     from tests.busybox import make_root
 
     folder = tmp_path_factory.mktemp("podman")
-    runtime = folder / "auberge-oci"
-    runtime.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {os.getcwd()!r})\n"
-        "from auberge.cli.oci import main\nsys.exit(main())\n"
-    )
-    runtime.chmod(0o755)
+    runtime = make_launcher(folder)
     (folder / "containers.conf").write_text(CONF)
     environment = {**os.environ, "CONTAINERS_CONF": str(folder / "containers.conf")}
     short = tempfile.mkdtemp(prefix="pod-", dir="/tmp")  # podman takes 50 characters

@@ -1,10 +1,10 @@
-"""Containers whose cgroup a real systemd makes: crun first, and ours."""
+"""Containers whose cgroup a real systemd makes: runc first, and ours."""
 
 import json
 import os
 import shutil
-import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import jeepney
@@ -12,28 +12,48 @@ import pytest
 
 import auberge
 from auberge.cli.oci_about import template
-from tests.container.bundles import Bundle, command_of
+from tests.container.bundles import Bundle, make_launcher
 from tests.container.systemd_world import USER
 from tests.container.systemd_world import world as world
 from tests.shared_stub import share_stub
+from tests.until import until
 from tests.user import give, python
 
 pytestmark = pytest.mark.slow
 
 
+class BundleOfWorld(Bundle):
+    """A bundle that the world sees, whose runtimes run there and ask its systemd."""
+
+    def __init__(self, path, world):
+        super().__init__(path)
+        self.world = world
+
+    def command(self, runtime, *words):
+        return super().command(runtime, "--systemd-cgroup", *words)
+
+    def call(self, runtime, *words, **more):
+        self.write()
+        return self.world.call(*self.command(runtime, *words), **more)
+
+    @contextmanager
+    def sleeping(self, runtime="ours"):
+        """While it sleeps; then it is deleted, without a complaint."""
+        self.process["args"] = ["/bin/sleep", "1000"]
+        done = self.run(runtime, None, "--detach")
+        assert done.returncode == 0, done.stderr
+        try:
+            yield
+        finally:
+            done = self.call(runtime, "delete", "--force", self.name)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.fixture
 def bundle(world, request):
-    """A bundle that the world sees."""
     path = world.folder / "shared" / request.node.name.replace("[", "-").replace("]", "")
     path.mkdir()
-    return Bundle(path)
-
-
-def call(world, bundle, runtime, *words, **more):
-    """A command of a runtime, in the world."""
-    bundle.write()
-    return world.call(*command_of(runtime), "--root", bundle.state, "--systemd-cgroup",
-                      *words, **more)  # fmt: skip
+    return BundleOfWorld(path, world)
 
 
 @pytest.mark.parametrize("runtime", ["runc", "ours"])
@@ -43,10 +63,7 @@ def test_a_scope(world, bundle, runtime):
         "org.systemd.property.TimeoutStopUSec": "uint64 7000000",
         "org.systemd.property.CollectMode": "'inactive-or-failed'",
     }
-    bundle.process["args"] = ["/bin/sleep", "1000"]
-    done = call(world, bundle, runtime, "run", "--detach", "--bundle", bundle.path, bundle.name)
-    assert done.returncode == 0, done.stderr
-    try:
+    with bundle.sleeping(runtime):
         shown = world.show("engine-box.scope", "ActiveState", "Slice", "Delegate", "ControlGroup",
                            "TasksAccounting", "TimeoutStopUSec", "CollectMode")  # fmt: skip
         assert shown == {
@@ -58,17 +75,13 @@ def test_a_scope(world, bundle, runtime):
             "TimeoutStopUSec": "7s",
             "CollectMode": "inactive-or-failed",
         }
-        state = json.loads(call(world, bundle, runtime, "state", bundle.name).stdout)
         inside = f"{world.cgroup}/one.slice/one-two.slice/engine-box.scope"
         pids = [
             int(pid)
             for folder, _, _ in os.walk(inside)
             for pid in Path(folder, "cgroup.procs").read_text().split()
         ]
-        assert len(pids) == 1 and state["status"] == "running"
-    finally:
-        done = call(world, bundle, runtime, "delete", "--force", bundle.name)
-    assert (done.returncode, done.stderr) == (0, "")
+        assert len(pids) == 1 and bundle.status(runtime) == "running"
     assert not os.path.exists(inside)
     assert world.show("engine-box.scope", "LoadState") == {"LoadState": "not-found"}
 
@@ -76,7 +89,7 @@ def test_a_scope(world, bundle, runtime):
 def test_without_a_path(world, bundle):
     bundle.process["args"] = ["/bin/cat", "/proc/self/cgroup"]
     bundle.linux["namespaces"] = [s for s in bundle.linux["namespaces"] if s["type"] != "cgroup"]
-    done = call(world, bundle, "ours", "run", "--bundle", bundle.path, bundle.name)
+    done = bundle.run("ours")
     last = done.stdout.splitlines()[-1]  # before it a hybrid host has others
     assert last == f"0::/system.slice/auberge-{bundle.name}.scope", done.stderr
     assert world.show(f"auberge-{bundle.name}.scope", "LoadState") == {"LoadState": "not-found"}
@@ -86,71 +99,59 @@ def test_the_same_name_twice(world, bundle):
     bundle.linux["cgroupsPath"] = "system.slice:twice:box"
     bundle.process["args"] = ["/bin/sleep", "1000"]
     run = ("run", "--detach", "--bundle", bundle.path)
-    assert call(world, bundle, "ours", *run, "first").returncode == 0
+    assert bundle.call("ours", *run, "first").returncode == 0
     try:
-        done = call(world, bundle, "ours", *run, "second")
+        done = bundle.call("ours", *run, "second")
         assert done.returncode == 1
         where = "/sys/fs/cgroup/system.slice/twice-box.scope"
         assert done.stderr.startswith(
             f"auberge-oci: {where}: the cgroup has 1 processes already ("
         ), done.stderr
-        assert call(world, bundle, "ours", "list", "-q").stdout == "first\n"
-        assert json.loads(call(world, bundle, "ours", "state", "first").stdout)["status"] == (
-            "running"
-        )
+        assert bundle.call("ours", "list", "-q").stdout == "first\n"
+        state = json.loads(bundle.call("ours", "state", "first").stdout)
+        assert state["status"] == "running"
     finally:
-        call(world, bundle, "ours", "delete", "--force", "first")
+        bundle.call("ours", "delete", "--force", "first")
 
 
 def test_exec_is_in_the_scope_too(world, bundle):
-    bundle.process["args"] = ["/bin/sleep", "1000"]
-    run = ("run", "--detach", "--bundle", bundle.path, bundle.name)
-    assert call(world, bundle, "ours", *run).returncode == 0
-    try:
-        done = call(world, bundle, "ours", "exec", bundle.name, "/bin/cat", "/proc/self/cgroup")
-        assert done.stdout.splitlines()[-1] == "0::/", (
-            done.stderr
-        )  # as its own cgroup namespace has it
-    finally:
-        call(world, bundle, "ours", "delete", "--force", bundle.name)
+    with bundle.sleeping():
+        done = bundle.call("ours", "exec", bundle.name, "/bin/cat", "/proc/self/cgroup")
+        # as its own cgroup namespace has it
+        assert done.stdout.splitlines()[-1] == "0::/", done.stderr
 
 
 def test_a_container_that_systemd_stops(world, bundle):
     bundle.process["args"] = ["/bin/sleep", "1000"]
     bundle.linux["cgroupsPath"] = ":stopped:box"
-    run = ("run", "--detach", "--bundle", bundle.path, bundle.name)
-    assert call(world, bundle, "ours", *run).returncode == 0
+    assert bundle.run("ours", None, "--detach").returncode == 0
     assert world.call("systemctl", "kill", "-s", "KILL", "stopped-box.scope").returncode == 0
-    done = world.call("systemctl", "stop", "stopped-box.scope")
-    state = json.loads(call(world, bundle, "ours", "state", bundle.name).stdout)
-    assert state["status"] == "stopped"
-    done = call(world, bundle, "ours", "delete", bundle.name)
+    world.call("systemctl", "stop", "stopped-box.scope")
+    assert bundle.status("ours") == "stopped"
+    done = bundle.call("ours", "delete", bundle.name)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_property_that_systemd_does_not_know(world, bundle):
     bundle.config["annotations"] = {"org.systemd.property.NoSuchThing": "true"}
-    done = call(world, bundle, "ours", "run", "--bundle", bundle.path, bundle.name)
+    done = bundle.run("ours")
     assert done.returncode == 1
     assert done.stderr == (
         "auberge-oci: systemd: StartTransientUnit: cannot set property NoSuchThing, or unknown "
         "property; correct config.json, or see `systemctl status`\n"
     )
-    assert call(world, bundle, "ours", "list", "-q").stdout == ""
+    assert bundle.call("ours", "list", "-q").stdout == ""
 
 
 def test_the_same_name_again_and_again(world, bundle):
     bundle.linux["cgroupsPath"] = ":again:box"
     bundle.process["args"] = ["/bin/true"]
     for _ in range(4):
-        assert call(world, bundle, "ours", "create", "--bundle", bundle.path,
+        assert bundle.call("ours", "create", "--bundle", bundle.path,
                     bundle.name).returncode == 0  # fmt: skip
-        assert call(world, bundle, "ours", "start", bundle.name).returncode == 0
-        while json.loads(call(world, bundle, "ours", "state", bundle.name).stdout)["status"] != (
-            "stopped"
-        ):
-            pass
-        done = call(world, bundle, "ours", "delete", bundle.name)
+        assert bundle.call("ours", "start", bundle.name).returncode == 0
+        until(lambda: bundle.status("ours") == "stopped")
+        done = bundle.call("ours", "delete", bundle.name)
         assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -160,7 +161,7 @@ def test_a_unit_that_has_failed_is_taken_over(world, bundle):
     start = ["systemd-run", "--scope", "--unit=failed-box.scope", "-p", "RuntimeMaxSec=100ms"]
     world.call(*start, "sleep", "100")
     assert world.show("failed-box.scope", "ActiveState") == {"ActiveState": "failed"}
-    done = call(world, bundle, "ours", "run", "--bundle", bundle.path, bundle.name)
+    done = bundle.run("ours")
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -209,12 +210,7 @@ events_logger = "file"
 def test_podman_with_its_cgroup_manager_systemd(world, bundle):
     if shutil.which("podman") is None:
         pytest.skip("no podman here; apt install podman")
-    runtime = bundle.path / "auberge-oci"
-    runtime.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {os.getcwd()!r})\n"
-        "from auberge.cli.oci import main\nsys.exit(main())\n"
-    )
-    runtime.chmod(0o755)
+    runtime = make_launcher(bundle.path)
     (bundle.path / "containers.conf").write_text(PODMAN)
     words = ["podman", "--root", bundle.path / "root", "--runroot", "/run/pod",
              "--storage-driver", "vfs", "--runtime", runtime]  # fmt: skip
@@ -251,30 +247,24 @@ def test_a_runtime_that_is_killed(world, bundle, percent):
     unit = f"killed-{percent}.scope"
     create = ("create", "--bundle", bundle.path, bundle.name)
     begun = time.monotonic()
-    assert call(world, bundle, "ours", *create).returncode == 0
+    assert bundle.call("ours", *create).returncode == 0
     took = time.monotonic() - begun
-    call(world, bundle, "ours", "delete", "--force", bundle.name)
-    command = [*command_of("ours"), "--root", bundle.state, "--systemd-cgroup", *create]
-    world.call("timeout", "-s", "KILL", f"{took * percent / 100:.3f}", *command)
-    done = call(world, bundle, "ours", "delete", "--force", bundle.name)
+    bundle.call("ours", "delete", "--force", bundle.name)
+    late = f"{took * percent / 100:.3f}"
+    world.call("timeout", "-s", "KILL", late, *bundle.command("ours", *create))
+    done = bundle.call("ours", "delete", "--force", bundle.name)
     assert (done.returncode, done.stderr) == (0, "")
-    assert call(world, bundle, "ours", "list", "-q").stdout == ""
+    assert bundle.call("ours", "list", "-q").stdout == ""
     assert world.show(unit, "LoadState") == {"LoadState": "not-found"}
     assert not os.path.exists(f"{world.cgroup}/system.slice/{unit}")
 
 
 def test_a_daemon_reload_changes_nothing(world, bundle):
     bundle.linux["cgroupsPath"] = ":reloaded:box"
-    bundle.process["args"] = ["/bin/sleep", "1000"]
-    run = ("run", "--detach", "--bundle", bundle.path, bundle.name)
-    assert call(world, bundle, "ours", *run).returncode == 0
-    try:
+    with bundle.sleeping():
         assert world.call("systemctl", "daemon-reload").returncode == 0
         script = "echo > /dev/null && ! head -c 1 /dev/kmsg 2> /dev/null && cat /proc/self/cgroup"
-        done = call(world, bundle, "ours", "exec", bundle.name, "/bin/sh", "-c", script)
+        done = bundle.call("ours", "exec", bundle.name, "/bin/sh", "-c", script)
         assert done.stdout.splitlines()[-1:] == ["0::/"], done.stderr
         shown = world.show("reloaded-box.scope", "ActiveState", "Delegate")
         assert shown == {"ActiveState": "active", "Delegate": "yes"}
-    finally:
-        done = call(world, bundle, "ours", "delete", "--force", bundle.name)
-    assert done.stderr == ""
