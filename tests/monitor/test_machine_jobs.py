@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auberge.image.cell_agent import EXITED, FAILED, READY, STARTED, Program, request
+from auberge.image.cell_agent import EXITED, FAILED, MOST_JOBS, READY, STARTED, Program, request
 from auberge.monitor.guest import NotStarted
 from auberge.monitor.machine_jobs import Jobs, window
 from auberge.monitor.machine_streams import Streams
 from auberge.refusal import Refusal
+from tests.until import until
 
 TRUE = Program([b"/bin/true"], [b"true"], [])
+FIRST = MOST_JOBS - 1  # numbers are given from the last on
 
 
 class Bench:
@@ -30,18 +32,20 @@ class Bench:
     def report(self, kind, job, value=0):
         self.jobs._hear(pack("<IIiI", kind, job, value, 0))
 
-    def running(self, program=TRUE):
-        """A thread that runs a program, and what became of it."""
+    def begun(self):
+        """A thread that runs a program, which the guest is asked for, and what becomes of it."""
+        self.report(READY, 0, 1)
         found = []
 
         def run():
             try:
-                found.append(self.jobs.run(program, (), lambda data: True, 5.0))
+                found.append(self.jobs.run(TRUE, (), lambda data: True, 5.0))
             except Refusal as refusal:
                 found.append(refusal)
 
         thread = threading.Thread(target=run)
         thread.start()
+        until(lambda: FIRST in self.jobs._jobs)
         return thread, found
 
 
@@ -54,12 +58,9 @@ def bench():
 
 
 def started(bench, *reports):
-    bench.report(READY, 0, 1)
-    thread, found = bench.running()
-    while 31 not in bench.jobs._jobs:
-        pass
+    thread, found = bench.begun()
     for kind, value in reports:
-        bench.report(kind, 31, value)
+        bench.report(kind, FIRST, value)
     thread.join()
     return found[0]
 
@@ -67,10 +68,10 @@ def started(bench, *reports):
 def test_a_program_that_starts_and_ends(bench):
     job = started(bench, (STARTED, 90))
     assert job.pid == 90 and job.wait(0) is None
-    bench.report(EXITED, 31, 7 << 8)
+    bench.report(EXITED, FIRST, 7 << 8)
     job.open = 0
     assert job.wait() == 7
-    bench.report(EXITED, 31, 9)  # again: of nothing
+    bench.report(EXITED, FIRST, 9)  # again: of nothing
     assert job.wait() == 7
 
 
@@ -92,10 +93,7 @@ def test_a_program_that_does_not_start(bench, failure, status, text):
 
 
 def test_a_machine_that_ends_meanwhile(bench):
-    bench.report(READY, 0, 1)
-    thread, found = bench.running()
-    while 31 not in bench.jobs._jobs:
-        pass
+    thread, found = bench.begun()
     bench.jobs.end()
     thread.join()
     assert str(found[0]) == "true: the machine ended before it could start; try again"
@@ -117,10 +115,7 @@ def test_arguments_that_are_too_long(bench):
 @given(st.lists(st.binary(max_size=40), max_size=8))
 def test_whatever_the_guest_reports(pieces):
     bench = Bench()
-    bench.report(READY, 0, 1)
-    thread, found = bench.running()
-    while 31 not in bench.jobs._jobs:
-        pass
+    thread, found = bench.begun()
     for piece in pieces:
         bench.jobs._hear(piece)
     assert len(bench.jobs._heard) < 16
@@ -179,8 +174,8 @@ def test_a_guest_that_does_not_answer_keeps_nothing(bench):
         assert str(refused.value) == ("true: the guest does not answer; try again, or remove it")
         turns(bench)
         assert len(os.listdir("/proc/self/fd")) == before
-    assert sorted(bench.jobs._jobs) == [30, 31], "the guest may start them yet"
-    for number in (30, 31):
+    assert sorted(bench.jobs._jobs) == [FIRST - 1, FIRST], "the guest may start them yet"
+    for number in (FIRST - 1, FIRST):
         bench.report(STARTED, number, 90)
         bench.report(EXITED, number, 9)
     bench.jobs._leave()
