@@ -43,10 +43,12 @@ def box() -> int:
 
 
 def inside(pid: int, work: Callable[[], object]) -> str:
-    """What `work` says in that namespace."""
+    """What `work` says in that namespace, which may be of another user namespace."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
+        if os.stat(f"/proc/{pid}/ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino:
+            assert LIBC.setns(os.open(f"/proc/{pid}/ns/user", os.O_RDONLY), 0) == 0
         assert LIBC.setns(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY), CLONE_NEWNET) == 0
         os.write(writing, str(work()).encode())
         os._exit(0)
@@ -395,8 +397,8 @@ def user() -> dict[str, object]:
         "program": network.program,
         "by the port": "." in ask("127.0.0.1", port),
         "collected while it runs": network_user.collect(FOLDER),
-        "to outside": inside_user(pid, lambda: ask(OUTSIDE, 81)),
-        "to the host's loopback": "." in inside_user(pid, lambda: ask(gateway, 22, 1.0)),
+        "to outside": inside(pid, lambda: ask(OUTSIDE, 81)),
+        "to the host's loopback": "." in inside(pid, lambda: ask(gateway, 22, 1.0)),
     }
     with open(f"{FOLDER}/box") as file:
         seen["file"] = [line.split()[0] for line in file]
@@ -431,21 +433,6 @@ def programs() -> list[int]:
                 process = network_user.running(int(name))
                 found += [process.pid] if process is not None else []
     return found
-
-
-def inside_user(pid: int, work: Callable[[], object]) -> str:
-    """As `inside`, through the user namespace that owns it."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        if os.stat(f"/proc/{pid}/ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino:
-            assert LIBC.setns(os.open(f"/proc/{pid}/ns/user", os.O_RDONLY), 0) == 0
-        assert LIBC.setns(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY), CLONE_NEWNET) == 0
-        os.write(writing, str(work()).encode())
-        os._exit(0)
-    os.close(writing)
-    os.waitpid(child, 0)
-    return os.read(reading, 4096).decode()
 
 
 SCENARIOS = {

@@ -1,6 +1,5 @@
 """The bridge of containers, in network namespaces of the tests' own: the host's is not touched."""
 
-import ctypes
 import json
 import os
 import shutil
@@ -10,28 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.container.bridge import need_libraries
+
 WORLD = Path(__file__).with_name("network_world.py")
 ROOT = WORLD.parents[2]
 UNSHARE = "unshare --net --mount --pid --fork --kill-child --mount-proc".split()
 pytestmark = pytest.mark.slow
 
 
-def installed(library):
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
-
-
 def scenario(name, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("network namespaces with a bridge are root's; run the tests as root")
-    for library, package in (
-        ("libnl-route-3.so.200", "libnl-route-3-200"), ("libnftables.so.1", "libnftables1"),
-    ):  # fmt: skip
-        if not installed(library):
-            pytest.skip(f"no {library} here; apt install {package}")
+    need_libraries()
     if not shutil.which("unshare"):
         pytest.skip("no unshare here; apt install util-linux")
     return run_world(name, str(tmp_path))

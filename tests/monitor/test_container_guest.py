@@ -1,6 +1,5 @@
 """A guest in a container is what its options say: observed from inside, on this host's kernel."""
 
-import ctypes
 import json
 import os
 import signal
@@ -17,6 +16,7 @@ from auberge.monitor.options import Options, check
 from auberge.refusal import Refusal
 from tests.box import box as box
 from tests.box import filled as filled
+from tests.container.bridge import need_libraries
 from tests.until import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
@@ -330,18 +330,8 @@ def test_changes_become_an_image(make):
     removal.remove(record)
 
 
-def installed(library):
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
-
-
 def test_a_network_with_a_forwarded_port(make):
-    for library in ("libnl-route-3.so.200", "libnftables.so.1"):
-        if not installed(library):
-            pytest.skip(f"no {library} here; apt install libnl-route-3-200 libnftables1")
+    need_libraries()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
