@@ -203,7 +203,8 @@ def _read(path: str, key: bytes) -> bytes | None:
 
 
 def read_private(path: str, largest: int) -> bytes | None:
-    """What is in that file, if nobody but this user could have written it."""
+    """What is in that file, if nobody but this user could have written it: as read_ours of the
+    engine's code_folder.py, which a start would have to import."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
