@@ -105,10 +105,10 @@ class CountingTranslator(Translator):
         self._gpa[self._digests[page]] = self.ram.base + index * PAGE
 
     def _look(self) -> None:
-        for record in self._samples[: self.hart["sampled"]]:
-            digest = self._digests.get(record & -PAGE_OF_RECORDS)
-            if digest is not None:
-                self._gva[digest] = self.hart["pc"] & -PAGE
+        here = self._samples[self.hart["sampled"] - 1]  # the last one is what comes next
+        digest = self._digests.get(here & -PAGE_OF_RECORDS)
+        if digest is not None:
+            self._gva[digest] = self.hart["pc"] & -PAGE
         super()._look()
 
     def _install(self, page: int, entry: int, address: int) -> None:

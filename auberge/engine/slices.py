@@ -15,18 +15,19 @@ from auberge.engine.state import SOFT
 SSIP = 2  # mip.SSIP
 
 
-def _note(record: str, otherwise: str) -> str:
-    """Add a place to the `samples`; go on at `tell` if those are as many as wanted."""
+def _note(record: str, full: str, otherwise: str) -> str:
+    """Add a place to the `samples`; go on at `full` if those are as many as wanted."""
+    v = record  # what names begin with
     return f"""
-    %n = get sampled
-    %list = inttoptr i64 %samples to ptr
-    %at = getelementptr i64, ptr %list, i64 %n
-    store i64 {record}, ptr %at
-    %more = add i64 %n, 1
-    put sampled, %more
-    %wanted = get samples_wanted
-    %full = icmp uge i64 %more, %wanted
-    br i1 %full, label %tell, label %{otherwise}
+    {v}.n = get sampled
+    {v}.list = inttoptr i64 %samples to ptr
+    {v}.at = getelementptr i64, ptr {v}.list, i64 {v}.n
+    store i64 {record}, ptr {v}.at
+    {v}.more = add i64 {v}.n, 1
+    put sampled, {v}.more
+    {v}.wanted = get samples_wanted
+    {v}.full = icmp uge i64 {v}.more, {v}.wanted
+    br i1 {v}.full, label %{full}, label %{otherwise}
 """
 
 
@@ -65,7 +66,9 @@ on:
 """
 
 # The slice has ended at a taken branch. Where it goes is hot, unless it was translated code that
-# gave up since the slice was to end.
+# gave up since the slice was to end. And so is where a region led to last, which was interpreted
+# since: by a pointer to a function, perhaps, whose own branches all lead to regions. Both fit in:
+# there is room for one more than may be wanted.
 SAMPLE = f"""
 handler @sample {{
     %cold = get cold
@@ -83,7 +86,13 @@ keep:
     %new_bias = load i64, ptr %second, {STATE}
     %times_8 = shl i64 %pc, 3
     %record = add i64 %times_8, %new_bias
-    {_note("%record", "stop")}
+    %led_to = get led_to
+    %leads = icmp ne i64 %led_to, 0
+    br i1 %leads, label %both, label %one
+both:
+    {_note("%led_to", "one", "one")}
+one:
+    {_note("%record", "tell", "stop")}
 tell:
     exit {SAMPLED}
 stop:
@@ -131,7 +140,7 @@ next:
 keep:
     %entry = get in_region
     %marked = or i64 %entry, 1
-    {_note("%marked", "on")}
+    {_note("%marked", "tell", "on")}
 tell:
     {PUT_PC}
     exit {SAMPLED}
@@ -169,6 +178,7 @@ handler @attend {{
     %slices_before = get slices
     %slices = add i64 %slices_before, 1
     put slices, %slices
+    put led_to, 0
     put attention, 0
     fence seq_cst       ; what is asked for from here on calls again
     put left, %left

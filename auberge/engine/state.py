@@ -47,9 +47,9 @@ INTERNAL = (
     "breakpoints", "breakpoint_count", "debug_page", "watching",  # set while one debugs
     "longest",  # slice there may be
     # For who translates: places where slices ended, and how many of them are wanted at a time;
-    # which region ended a slice; whether one ended this slice, and how many slices that were;
-    # whether to tell of each new page of code.
-    "samples", "sampled", "samples_wanted", "in_region", "cold", "slices", "cold_slices",
+    # which region ended a slice; which record a region led to last in this slice; whether one ended
+    # this slice, and how many slices that were; whether to tell of each new page of code.
+    "samples", "sampled", "samples_wanted", "in_region", "led_to", "cold", "slices", "cold_slices",
     "reports_code",
     "nan_32", "nan_64",  # the canonical ones: regions have no data of their own
     *(f"exits_{cause}" for cause in CAUSES),

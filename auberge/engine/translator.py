@@ -52,7 +52,7 @@ class Translator(Interpreter):
         self._arena = translations.arena  # what installed regions are in
         self.installed = 0
         self._looked = self._neighbours_seen = 0.0  # when, by the monotonic clock
-        self._samples = (ctypes.c_uint64 * SAMPLES)()
+        self._samples = (ctypes.c_uint64 * (SAMPLES + 1))()  # the last two come together
         hart["samples"] = ctypes.addressof(self._samples)
         hart["sampled"], hart["reports_code"] = 0, 1
         self._sample(LEAST, SAMPLES)

@@ -131,6 +131,7 @@ class WaysOut(Finding):
             self.do(f"br label %{'early_once' if is_entry else 'early'}")
         for label in sorted({"early_once" if is_entry else "early" for *_, is_entry in shared}):
             self.start(label)
+            self.put("led_to", "0")  # not to where another region could begin
             distance = self.op("load i64, ptr %distance.p")
             left, done = (self.op(f"load i64, ptr %{v}.p") for v in ("left", "done"))
             rec = self.op(f"getelementptr i8, ptr %rec, i64 {distance}")
@@ -142,6 +143,7 @@ class WaysOut(Finding):
         left = self.op("load i64, ptr %left.p")
         if 0 <= offset < PAGE:
             rec = self.record(offset)
+            self.put("led_to", self.op(f"ptrtoint ptr {rec} to i64"))
             self.lines += tail_call(self.op(f"load ptr, ptr {rec}"), rec=rec, left=left)
         else:
             self.go_far(self.op(f"add i64 %page, {offset}"), left)
@@ -210,6 +212,7 @@ class WaysOut(Finding):
         """Jump to what the record of an address says, in a page of that bias."""
         record = self.op(f"add i64 {self.op(f'shl i64 {target}, 3')}, {bias}")
         rec = self.op(f"inttoptr i64 {record} to ptr")
+        self.put("led_to", record)
         self.lines += tail_call(self.op(f"load ptr, ptr {rec}"), rec=rec, left=left, bias=bias)
 
     def jump(self, f: str, rec: str, left: str) -> None:

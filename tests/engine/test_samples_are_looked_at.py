@@ -10,7 +10,7 @@ from auberge.engine.state import SAMPLES, HartState
 from auberge.engine.translations import Translations
 from auberge.engine.translator import BUSY, LEAST, QUIET
 from auberge.engine.workshop import QUICK, Order
-from tests.engine.board import Board
+from tests.engine.board import CODE, DATA, Board
 from tests.engine.eager import Bench
 
 FOR_EVER = """
@@ -67,6 +67,26 @@ def test_there_are_bounds(seconds: float, monkeypatch: pytest.MonkeyPatch) -> No
     b, noted = looks(FOR_EVER, monkeypatch, seconds)
     assert b.engine.run(100_000_000) == Spent()
     assert noted[-1] == (LEAST if seconds > 1 else SAMPLES)
+
+
+def test_what_pointers_lead_to_is_hot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regions lead there, and it leads to regions: no slice ends at a branch to it."""
+    callees = range(8)
+    calls = "".join(f"ld s0, {8 * n}(s1)\n jalr ra, s0, 0\n" for n in callees)
+    functions = "".join(f"f{n}: addi a0, a0, {n}\n ret\n wfi\n" for n in (*callees, "ormer"))
+    functions = functions.replace("a0, ormer", "a0, 9")
+    b, _ = looks(f"again: {calls} j again\n{functions}", monkeypatch, QUIET / 500)
+    b.hart.x[9] = DATA
+    for n in callees:
+        b.put(DATA + 8 * n, b.labels["former"])
+    assert b.engine.run(100_000_000) == Spent()
+    works = b.engine.translations  # type: ignore[attr-defined]
+    (known,) = works.known.values()
+    assert b.labels["former"] - CODE in known
+    for n in callees:
+        b.put(DATA + 8 * n, b.labels[f"f{n}"])
+    assert b.engine.run(100_000_000) == Spent()
+    assert known.keys() >= {b.labels[f"f{n}"] - CODE for n in callees}
 
 
 @pytest.mark.parametrize("places", [1, 40])
