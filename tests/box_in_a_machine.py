@@ -12,8 +12,8 @@ from auberge.image import build
 from auberge.image.oci.importer import import_image
 from auberge.refusal import Refusal
 from tests.busybox import DIRECTORIES
+from tests.image.newc import read_back
 from tests.image.oci.archives import write_layout
-from tests.image.test_cpio import read_back
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1000:guest:/home:/bin/sh\n"
 GROUP = "root:x:0:\nguest:x:1000:\nplayers:x:2000:guest\n"

@@ -1,20 +1,17 @@
 """Terminals of guests in a real terminal (tmux): attach, exec -it, run -it; and streams without."""
 
 import os
-import shutil
 import signal
 import subprocess
 import time
 
 import pytest
 
-from tests.cli.test_in_tmux import Tmux
+from tests.cli.tmux import Tmux, needs_tmux
 from tests.command import AUBERGE
 from tests.inn import inn as inn
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
-
-needs_tmux = pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not installed")
 
 
 @pytest.fixture

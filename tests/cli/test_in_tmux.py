@@ -1,44 +1,15 @@
 """A guest in a real terminal: tmux shows what it prints, and the shell after it is as before."""
 
 import os
-import shutil
-import subprocess
 import sys
-import time
 
 import pytest
 
 from auberge.image.store import find
 from tests.cli.guests import ECHO, write_elf
+from tests.cli.tmux import Tmux, needs_tmux
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not installed"),
-]
-
-
-class Tmux:
-    """A tmux server of this test's own, with one shell in it."""
-
-    def __init__(self, folder):
-        self.command = ["tmux", "-S", str(folder / "socket"), "-f", os.devnull]
-        self("new-session", "-d", "-x", "90", "-y", "28", "sh")
-
-    def __call__(self, *words):
-        done = subprocess.run([*self.command, *words], capture_output=True, text=True, check=True)
-        return done.stdout
-
-    def type(self, *keys):
-        self("send-keys", *keys)
-
-    def expect(self, text, seconds=20):
-        """Wait until a line of the screen is `text`."""
-        deadline = time.monotonic() + seconds
-        while True:
-            screen = self("capture-pane", "-p")
-            if text in [line.rstrip() for line in screen.splitlines()]:
-                return
-            assert time.monotonic() < deadline, f"{text!r} is not on the screen:\n{screen}"
+pytestmark = [pytest.mark.slow, needs_tmux]
 
 
 @pytest.fixture

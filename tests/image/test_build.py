@@ -13,7 +13,7 @@ import pytest
 from auberge.image import apt, build, builder, find, recipe, store
 from auberge.refusal import Refusal
 from tests.image.debian import APPLETS, BUSYBOX, OS_RELEASE, RELEASE, needs, raw_image
-from tests.image.test_cpio import read_back
+from tests.image.newc import read_back
 
 pytestmark = [pytest.mark.slow, needs("apt-get", "dpkg-deb", "gpgv", "gpg")]
 

@@ -16,7 +16,7 @@ import pytest
 from auberge.image import build, debian, find, installer, partition, recipe, store
 from auberge.refusal import Refusal
 from tests.image.debian import RELEASE, Archive, needs
-from tests.image.test_cpio import read_back
+from tests.image.newc import read_back
 from tests.image.test_iso9660 import records
 
 needs_apt = [pytest.mark.slow, needs("apt-get", "dpkg-deb", "gpgv", "gpg")]

@@ -11,7 +11,7 @@ from auberge.image import build, store, tiny
 from auberge.image.apt import MISMATCH
 from auberge.refusal import Refusal
 from tests.image.debian import needs
-from tests.image.test_cpio import read_back
+from tests.image.newc import read_back
 
 pytestmark = [pytest.mark.slow, needs("apt-get", "dpkg-deb", "gpgv")]
 
