@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.user import USER, environment, give, python
+from tests.user import USER, environment, python
 
 FIRST, COUNT = 1_300_000, 65536
 FILES = ("passwd", "subuid", "subgid")
@@ -41,11 +41,6 @@ class Somebody:
         line = f"auberge-test:{FIRST}:{count}\n" if count else ""
         for name in ("subuid", "subgid"):
             (self.etc / name).write_text(line)
-
-    def own(self) -> None:
-        """Give him all that is in his home."""
-        self.home.chmod(0o755)
-        give(self.home)
 
     def does(self, *command: str, **more):
         """Run a command as him."""

@@ -1,8 +1,12 @@
 """A user without privileges, whom tests of root's become: a home, and what is needed there."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,6 +27,19 @@ def python() -> str:
         if done.returncode == 0:
             return path
     pytest.skip("no Python 3.11 here that other users may run")
+
+
+@contextmanager
+def temporary_home() -> Iterator[Path]:
+    """A folder for the user's home, which is yet to be given; removed with all that is in it."""
+    # not in pytest's folder, which each session closes to others anew
+    home = Path(tempfile.mkdtemp(prefix="auberge-home-"))
+    try:
+        home.chmod(0o755)
+        (home / "run").mkdir(mode=0o700)
+        yield home
+    finally:
+        shutil.rmtree(home)
 
 
 def give(folder: Path, owner: int = USER) -> None:

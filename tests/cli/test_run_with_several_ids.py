@@ -7,15 +7,13 @@ import shutil
 import stat
 import subprocess
 import tarfile
-import tempfile
-from pathlib import Path
 
 import pytest
 
 from tests.box import fill, write_box
 from tests.container.bundles import ROOT
 from tests.somebody import COUNT, FIRST, Somebody
-from tests.user import USER
+from tests.user import USER, give, temporary_home
 
 pytestmark = [
     pytest.mark.slow,
@@ -51,23 +49,14 @@ def owned_layer():
 @pytest.fixture(scope="module")
 def world():
     """The user, with images that others had unpacked for one id."""
-    # not in pytest's folder, which each session closes to others anew
-    home = Path(tempfile.mkdtemp(prefix="auberge-home-"))
-    try:
-        yield furnished(home)
-    finally:
-        shutil.rmtree(home)
-
-
-def furnished(home):
-    somebody = Somebody(home)
-    fill(home / "cache")
-    (home / "run").mkdir(mode=0o700)
-    where = write_box(home, "owned", more=[owned_layer()])
-    somebody.own()
-    done = somebody.auberge("image", "import", where)
-    assert done.returncode == 0, done.stderr
-    return somebody
+    with temporary_home() as home:
+        somebody = Somebody(home)
+        fill(home / "cache")
+        where = write_box(home, "owned", more=[owned_layer()])
+        give(home)
+        done = somebody.auberge("image", "import", where)
+        assert done.returncode == 0, done.stderr
+        yield somebody
 
 
 @pytest.fixture

@@ -1,16 +1,13 @@
 """`auberge run` by a user without privileges: one id of its own, no cgroups, and nothing left."""
 
 import os
-import shutil
 import subprocess
-import tempfile
-from pathlib import Path
 
 import pytest
 
 from tests.box import fill
 from tests.container.bundles import ROOT
-from tests.user import USER, environment, give, python
+from tests.user import USER, environment, give, python, temporary_home
 
 pytestmark = [
     pytest.mark.slow,
@@ -22,14 +19,10 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def home():
     """A home for that user, with images."""
-    # not in pytest's folder, which each session closes to others anew
-    home = Path(tempfile.mkdtemp(prefix="auberge-home-"))
-    fill(home / "cache")
-    (home / "run").mkdir(mode=0o700)
-    home.chmod(0o755)
-    give(home)
-    yield home
-    shutil.rmtree(home)
+    with temporary_home() as home:
+        fill(home / "cache")
+        give(home)
+        yield home
 
 
 @pytest.fixture

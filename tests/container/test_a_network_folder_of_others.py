@@ -10,10 +10,9 @@ from auberge.container import processes
 from auberge.container.network import connect, disconnect_by_name
 from auberge.refusal import Refusal
 from tests.container.bundles import ROOT
+from tests.user import USER
 
 pytestmark = pytest.mark.skipif(not ROOT, reason="only root can give a folder away")
-
-STRANGER = 54321
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def planted(tmp_path, monkeypatch):
     (tmp_path / "precious").write_text("precious")
     (folder / ".new.pid").symlink_to(tmp_path / "precious")
     for path in (folder.parent, folder):
-        os.chown(path, STRANGER, STRANGER)
+        os.chown(path, USER, USER)
     yield victim
     victim.kill()
     victim.communicate()

@@ -11,8 +11,7 @@ from auberge.container import processes
 from auberge.container.record import Record
 from auberge.monitor import programs
 from auberge.refusal import Refusal
-
-STRANGER = 54321
+from tests.user import USER
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
@@ -25,7 +24,7 @@ def test_a_folder_of_others(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         record = Record(guest, "", "", victim.pid, processes.start_time(victim.pid))
         (folder / "state.json").write_text(json.dumps(record._asdict() | {"format": 1}))
-        os.chown(tmp_path / "programs", STRANGER, STRANGER)
+        os.chown(tmp_path / "programs", USER, USER)
         with pytest.raises(Refusal) as refusal:
             programs.folder("b" * 64)
         assert str(refusal.value) == (
