@@ -124,12 +124,12 @@ def _container(
     early = "user" in new and host.privileged
     yield Seal()
     if "mount" in new:  # as root over the host: in no user namespace may its mounts be mapped
-        yield from plan_root.mapped(config, host)
+        yield from plan_root.taken_mapped(config, host)
     if joined:
         yield Hide()
     yield from _joins(joined)
     if early:  # in the user namespace to come, these could not be reached
-        yield from plan_root.early(config, host, choices)
+        yield from plan_root.taken_early(config, host, choices)
     # a cgroup namespace begins at the cgroup that is entered later; clocks are set before anybody
     # is in a time namespace
     yield Clone(tuple(kind for kind in k.NAMESPACES if kind in new and kind not in LATE))
@@ -162,7 +162,7 @@ def _container(
     if config.domainname:
         yield SetDomainname(config.domainname)
     if "mount" in new:
-        yield from plan_root.root(config, process, host, choices, early)
+        yield from plan_root.root_file_system(config, process, host, choices, early)
     yield from _confined(process, host)
     yield MakeFolder(process.cwd)
     if linux.personality is not None:
@@ -170,9 +170,8 @@ def _container(
     yield from _identity(process, host, choices, set_groups)
     yield from _asking(process, choices)
     yield AwaitStart()
-    if config.hooks.start_container:
-        for hook in config.hooks.start_container:
-            yield RunHook("startContainer", hook)
+    for hook in config.hooks.start_container:
+        yield RunHook("startContainer", hook)
     yield from _program(process, choices)
 
 

@@ -43,7 +43,7 @@ ROOT_PROPAGATION = {
 }  # fmt: skip
 
 
-def root(
+def root_file_system(
     config: Config, process: Process, host: Host, choices: Choices, early: bool
 ) -> Iterator[Operation]:
     """Make the root file system and enter it; `early`, of mounts that are taken already."""
@@ -167,7 +167,7 @@ def _cgroup(h: CgroupMount, destination: str, options: Options, namespaced: bool
     return MountFileSystem("cgroup", "cgroup", destination, options._replace(data=data))
 
 
-def early(config: Config, host: Host, choices: Choices) -> Iterator[Operation]:
+def taken_early(config: Config, host: Host, choices: Choices) -> Iterator[Operation]:
     """Take what the user namespace to come could not reach."""
     propagation = _propagation(config)
     if config.root is not None and choices.overlay is None:
@@ -180,7 +180,7 @@ def early(config: Config, host: Host, choices: Choices) -> Iterator[Operation]:
             yield TakeMount(host.node(node), node.path, False, propagation)
 
 
-def mapped(config: Config, host: Host) -> Iterator[Operation]:
+def taken_mapped(config: Config, host: Host) -> Iterator[Operation]:
     """Take mounts with maps of their own (config.md, "Mounts"); `Bind` puts them in place."""
     for at, one in mount_ids(config).items():
         mount, where = config.mounts[at], f"$.mounts[{at}]"
