@@ -155,18 +155,18 @@ class Translations:
         return list(self.known.get(digest, {}))
 
     def place_orders(self) -> None:
-        """Ask for what is hot, then for better code where regions are, as the workshop can do."""
-        for level in QUICK, WELL:
-            while self.workshop.is_free and len(self.asked) < MOST_ASKED:
-                order = self.heat.hottest(level)
-                if order is None:
-                    break
-                page = self.heat.pages.get(order.digest)
-                if page is not None and self.asked.get(order, 0) < level:
-                    self.asked[order] = level
-                    # Good code is for whole loops, wherever else in them a region begins.
-                    others = self.entries(order.digest) if level == QUICK else ()
-                    self.workshop.order(order, others, page, level)
+        """Ask for what is hottest, as much as the workshop can do now."""
+        while self.workshop.is_free and len(self.asked) < MOST_ASKED:
+            hottest = self.heat.hottest()
+            if hottest is None:
+                break
+            order, level = hottest
+            page = self.heat.pages.get(order.digest)
+            if page is not None and self.asked.get(order, 0) < level:
+                self.asked[order] = level
+                # Good code is for whole loops, wherever else in them a region begins.
+                others = self.entries(order.digest) if level == QUICK else ()
+                self.workshop.order(order, others, page, level)
 
     def wants(self, order: Order, level: int) -> bool:
         """Whether samples of a place matter: nobody has asked for code of that level there."""
