@@ -8,11 +8,14 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from errno import ENOTEMPTY
 
 from auberge.refusal import Refusal
 
 OPEN = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 Parts = tuple[str, ...]
+ADDITIONS = 100
+"""How often something may have been added to a directory while it was emptied."""
 
 
 class Beneath:
@@ -108,34 +111,46 @@ def remove_at(parent: int, name: str) -> None:
     """Remove what has a name in an open directory, whatever modes a stranger gave to it.
 
     However deep a tree is, this needs two descriptors: what is in a directory of it is moved to the
-    top first. What belongs to other users is removed only by root.
+    top first. What belongs to other users is removed only by root. What a process adds meanwhile is
+    removed too, unless it goes on adding: then OSError (ENOTEMPTY) is raised.
     """
     if _unlinked(parent, name):
         return
     top = _opened(parent, name)
     try:
-        # a name that the stranger could not guess
-        token = os.urandom(8).hex()
-        left = os.listdir(top)
-        moved = 0
-        while left:
-            entry = left.pop()
-            if _unlinked(top, entry):
-                continue
-            this = _opened(top, entry)
+        for left in range(ADDITIONS, -1, -1):
             try:
-                for inner in os.listdir(this):
-                    if not _unlinked(this, inner):
-                        os.chmod(inner, 0o700, dir_fd=this)
-                        moved += 1
-                        left.append(f"{token}{moved}")
-                        os.rename(inner, left[-1], src_dir_fd=this, dst_dir_fd=top)
-            finally:
-                os.close(this)
-            os.rmdir(entry, dir_fd=top)
+                _empty(top)
+                os.rmdir(name, dir_fd=parent)
+                return
+            except OSError as error:
+                if error.errno != ENOTEMPTY or not left:
+                    raise
     finally:
         os.close(top)
-    os.rmdir(name, dir_fd=parent)
+
+
+def _empty(top: int) -> None:
+    """Remove all that is in an open directory."""
+    # a name that the stranger could not guess
+    token = os.urandom(8).hex()
+    left = os.listdir(top)
+    moved = 0
+    while left:
+        entry = left.pop()
+        if _unlinked(top, entry):
+            continue
+        this = _opened(top, entry)
+        try:
+            for inner in os.listdir(this):
+                if not _unlinked(this, inner):
+                    os.chmod(inner, 0o700, dir_fd=this)
+                    moved += 1
+                    left.append(f"{token}{moved}")
+                    os.rename(inner, left[-1], src_dir_fd=this, dst_dir_fd=top)
+        finally:
+            os.close(this)
+        os.rmdir(entry, dir_fd=top)
 
 
 def _unlinked(parent: int, name: str) -> bool:

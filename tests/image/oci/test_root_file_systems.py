@@ -6,10 +6,11 @@ import stat
 import subprocess
 import tarfile
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
-from auberge.image.oci import content, removal, rootfs
+from auberge.image.oci import beneath, content, removal, rootfs
 from auberge.image.oci.beneath import remove_tree
 from auberge.image.oci.changes import Range
 from auberge.image.oci.commit import commit
@@ -289,6 +290,27 @@ def test_whatever_a_container_made_is_removed(tmp_path):
     remove_tree(str(tmp_path / "c"))
     assert os.listdir(tmp_path) == ["kept"]
     remove_tree(str(tmp_path / "c"))
+
+
+@pytest.mark.parametrize("times", [1, 7, 1 << 30])
+def test_what_is_added_while_a_tree_is_removed(tmp_path, monkeypatch, times):
+    os.makedirs(tmp_path / "c/in")
+    listed = []
+
+    def listing(directory):
+        names = os.listdir(directory)
+        listed.append(directory)
+        if len(listed) <= times:
+            os.mknod(f"late{len(listed)}", dir_fd=directory)
+        return names
+
+    monkeypatch.setattr(beneath, "os", SimpleNamespace(**vars(os) | {"listdir": listing}))
+    if times < 1 << 30:
+        remove_tree(str(tmp_path / "c"))
+        assert os.listdir(tmp_path) == [] and len(listed) > times
+        return
+    with pytest.raises(OSError, match="not empty"):  # by whoever goes on for ever
+        remove_tree(str(tmp_path / "c"))
 
 
 def test_layers_stay_as_long_as_a_container_needs_them(record, tmp_path, kind):
