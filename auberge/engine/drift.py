@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from auberge.bits.bits import Bits, const, signed
+from auberge.bits.bits import Bits, signed
 from auberge.engine.explore import Step
 from auberge.isa.hart import PC, ZERO, Spy
 from auberge.isa.spec import Cell, Isa
@@ -29,10 +29,7 @@ class Drift(Spy):
     def __init__(self, isa: Isa, step: Step) -> None:
         self.addresses: set[Bits] = set()
         self.others: set[str] = set()
-        values = step.form.values(step.word)
-        widths = step.form.insn.encoding.operands
-        operands = {name: const(v, widths[name].width) for name, v in values.items()}
-        super().__init__(isa, lambda h, *_: step.form.insn.execute(h, **operands))
+        super().__init__(isa, lambda h, *_: step.execute(h))
 
     @classmethod
     def of_all(cls, isa: Isa, steps: Iterable[Step]) -> set[str]:

@@ -11,9 +11,10 @@ from collections import deque
 from collections.abc import Collection
 from typing import NamedTuple
 
-from auberge.bits.bits import signed
+from auberge.bits.bits import const, signed
 from auberge.engine.access import Watched
 from auberge.engine.manner import Manner, Steady
+from auberge.isa.hart import Hart
 from auberge.isa.spec import Form, Insn, Isa
 
 PAGE = 4096
@@ -38,6 +39,12 @@ class Step(NamedTuple):
     def links(self) -> bool:
         """Whether it is a call: it notes where to come back to."""
         return self.form.values(self.word).get("rd", 0) != 0
+
+    def execute(self, h: Hart) -> None:
+        """Have a hart trace it, with the operands that it has."""
+        widths = self.form.insn.encoding.operands
+        values = self.form.values(self.word)
+        self.form.insn.execute(h, **{n: const(v, widths[n].width) for n, v in values.items()})
 
     def target(self) -> int | None:
         """The offset, within the page or beyond, that it may jump to, if that is known."""

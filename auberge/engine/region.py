@@ -143,9 +143,7 @@ class Region(WaysOut):
         self.wrote = self.ended = False
         self.now[PC], self.next_pc = self.address(step.offset), self.address(step.next)
         self.pending[PC] = self.next_pc
-        values = step.form.values(step.word)
-        widths = step.form.insn.encoding.operands
-        step.form.insn.execute(self, **{n: const(v, widths[n].width) for n, v in values.items()})
+        step.execute(self)
         target = self.pending.pop(PC)
         self.commit()
         if self.system or self.flushed:

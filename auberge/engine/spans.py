@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from auberge.bits.bits import Bits, const
+from auberge.bits.bits import Bits
 from auberge.engine.drift import near
 from auberge.engine.explore import Step
 from auberge.isa.hart import LOAD, STORE, ZERO, Spy
@@ -37,10 +37,7 @@ class Accesses(Spy):
         """All instructions, each with what those before it have written."""
         for step in self.steps:
             self.offset = step.offset
-            values = step.form.values(step.word)
-            widths = step.form.insn.encoding.operands
-            operands = {name: const(v, widths[name].width) for name, v in values.items()}
-            step.form.insn.execute(self, **operands)
+            step.execute(self)
 
     def read_register(self, file: str, i: Bits) -> Bits:
         number = int(i)
