@@ -20,6 +20,7 @@ from auberge.engine.host import Host
 from auberge.refusal import Refusal, reason
 
 MAGIC = b"auberge\n"
+LARGEST = 16 << 20  # bytes of an entry, which has some hundred thousand
 ROOMS = ("bits", "isa", "isa/riscv", "engine")  # what generated code is made from
 
 
@@ -105,7 +106,7 @@ def load() -> Entry:
     """The native interpreter for this host: from the cache, or built now by a compiler process."""
     ours = key()
     path = os.path.join(folder(), f"{INTERPRETER}-{ours}")
-    data = read_ours(path)
+    data = read_ours(path, LARGEST)
     entry = unpack(data, ours) if data is not None else None
     return entry if entry is not None else _build(path, ours)
 

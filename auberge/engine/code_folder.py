@@ -63,10 +63,10 @@ def tidy(where: str, ours: str, room: int = ROOM) -> None:
                 os.unlink(os.path.join(where, file.name))
 
 
-def read_ours(path: str, largest: int = -1) -> bytes | None:
+def read_ours(path: str, largest: int) -> bytes | None:
     """What the file holds, if there is one that nobody but this user could have written.
 
-    Of a larger one than `largest` bytes, the beginning.
+    Of a larger one than `largest` bytes, the beginning; of one that cannot be read, nothing.
     """
     try:
         # Whatever is there: a pipe must not make us wait.
@@ -82,12 +82,14 @@ def read_ours(path: str, largest: int = -1) -> bytes | None:
             os.utime(fd)  # when it was used last
         with open(fd, "rb", closefd=False) as file:
             return file.read(largest)
+    except OSError:  # of a disk that fails
+        return None
     finally:
         os.close(fd)
 
 
 def put(path: str, data: bytes) -> None:
-    """Write it beside and rename, so that nobody ever sees half of it."""
+    """Write it beside and rename, so that nobody ever sees half of it. Raises OSError."""
     import tempfile
 
     fd, beside = tempfile.mkstemp(dir=os.path.dirname(path))

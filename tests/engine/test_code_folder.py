@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from auberge.engine.code_folder import HALF_DONE, files, tidy
+from auberge.engine.code_folder import HALF_DONE, files, read_ours, tidy
 from auberge.engine.region_file import RegionFile
 from tests.engine.kept import keep, kept
 
@@ -112,3 +112,17 @@ def test_one_in_use_may_go(where: Path) -> None:
     assert kept(file) == {0: b"code"}
     keep(file, 2, b"more")
     assert kept(RegionFile(str(where / "regions-other"))) == {2: b"more"}
+
+
+def test_no_more_is_read_than_there_can_be(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"whole")
+    os.truncate(path, 1 << 40)
+    assert read_ours(str(path), 5) == b"whole"
+
+
+def test_what_cannot_be_read_is_nothing() -> None:
+    path = "/proc/self/mem"  # a file of ours, and there is nothing at 0 (proc_pid_mem(5))
+    with open(path, "rb") as file, pytest.raises(OSError):
+        file.read(1)
+    assert read_ours(path, 1) is None
