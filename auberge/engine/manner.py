@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from auberge.bits.bits import Bits
 from auberge.engine.access import Watched
 from auberge.isa.hart import PC, ZERO, Place, Spy
@@ -15,7 +12,7 @@ class Manner(Spy):
     """How an instruction behaves, seen in a dry run."""
 
     def __init__(self, isa: Isa, insn: Insn, watched: Watched, steady: Steady) -> None:
-        self.depth, self.is_plain = 0, True
+        self.is_plain = True
         self.jumps = self.branches = self.rounds = False
         self.steady = steady
         self.uses_steady = False
@@ -48,12 +45,6 @@ class Manner(Spy):
     def write_register(self, file: str, i: Bits, v: Bits) -> None:
         self.files.add(file)
         super().write_register(file, i, v)
-
-    @contextmanager
-    def when(self, cond: Bits) -> Iterator[None]:
-        self.depth += 1
-        yield
-        self.depth -= 1
 
     def trap(self, cause: int | Bits, tval: Bits = ZERO) -> None:
         self.is_plain &= self.depth > 0

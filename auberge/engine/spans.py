@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from auberge.bits.bits import Bits
@@ -29,8 +28,7 @@ class Accesses(Spy):
     def __init__(self, isa: Isa, steps: Iterable[Step]) -> None:
         self.registers_now: dict[tuple[str, int], Bits] = {}
         self.of: dict[tuple[Bits, str], list[tuple[int, Span]]] = {}  # offset of each instruction
-        self.depth, self.offset = 0, 0
-        self.steps = steps
+        self.offset, self.steps = 0, steps
         super().__init__(isa, Accesses.follow)
 
     def follow(self) -> None:
@@ -48,12 +46,6 @@ class Accesses(Spy):
     def write_register(self, file: str, i: Bits, v: Bits) -> None:
         # What is written on some ways only may be either.
         self.registers_now[file, int(i)] = self.unknown() if self.depth else v
-
-    @contextmanager
-    def when(self, cond: Bits) -> Iterator[None]:
-        self.depth += 1
-        yield
-        self.depth -= 1
 
     def load(self, va: Bits, size: int) -> Bits:
         self._note(va, LOAD, size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TypeVar
 
 from auberge.bits.bits import MASK, Bits, const, leaf
@@ -235,6 +235,7 @@ class Spy(Hart):
     def __init__(self, isa: Isa, text: Callable[..., None], *args: str) -> None:
         super().__init__()
         self.isa, self.fresh = isa, 0
+        self.depth = 0  # of conditions that what is traced depends on
         self.called: set[str] = set()
         self.next_pc = self.unknown()
         text(self, *(self.unknown() for _ in args))
@@ -259,8 +260,11 @@ class Spy(Hart):
     def write_register(self, file: str, i: Bits, v: Bits) -> None:
         pass
 
-    def when(self, cond: Bits) -> AbstractContextManager[None]:
-        return nullcontext()
+    @contextmanager
+    def when(self, cond: Bits) -> Iterator[None]:
+        self.depth += 1
+        yield
+        self.depth -= 1
 
     def cases(
         self, value: Bits, table: dict[int, T], otherwise: Callable[[Hart], None]
