@@ -27,7 +27,7 @@ class Heat:
         self.near: dict[bytes, set[int]] = {}  # behind regions, by page, and not executed so far
         self._hot: dict[int, set[Order]] = {QUICK: set(), WELL: set()}
 
-    def count(self, order: Order, level: int, samples: int = 1) -> None:
+    def count(self, order: Order, level: int, samples: int) -> None:
         """Note samples of a place; the copy of its page is the caller's to give."""
         counts = self.samples[level]
         if len(counts) > MOST_PLACES:
@@ -45,20 +45,21 @@ class Heat:
         Samples of each level are compared by how many of it make a place hot. So good code for what
         a program does all the time does not wait for all that was done three times as it began.
         """
-        best: tuple[float, Order, int] | None = None
-        for level, hot in self._hot.items():
-            if hot:
-                counts = self.samples[level]
-                order = max(hot, key=lambda o: counts.get(o, 0))
-                heat = counts.get(order, 0) / self.enough[level]
-                if best is None or heat > best[0]:
-                    best = heat, order, level
-        if best is None:
+        of_levels = [
+            (max(hot, key=self.samples[level].__getitem__), level)
+            for level, hot in self._hot.items()
+            if hot
+        ]
+        if not of_levels:
             return None
-        _, order, level = best
-        self._hot[level].discard(order)
-        self.samples[level].pop(order, None)
-        return order, level
+        order, level = hottest = max(of_levels, key=self._times_enough)
+        self._hot[level].remove(order)
+        del self.samples[level][order]
+        return hottest
+
+    def _times_enough(self, hot: tuple[Order, int]) -> float:
+        order, level = hot
+        return self.samples[level][order] / self.enough[level]
 
     def note_neighbours(self, digest: bytes, region: Region) -> None:
         """Remember what lies behind a region of a page."""

@@ -11,7 +11,7 @@ def test_nothing_is_hot_with_too_few_samples() -> None:
     heat.count(ONE, QUICK, 2)
     heat.count(TWO, WELL, 3 * AGAIN - 1)
     assert heat.hottest() is None
-    heat.count(ONE, QUICK)
+    heat.count(ONE, QUICK, 1)
     assert heat.hottest() == (ONE, QUICK)
     assert heat.hottest() is None, "it has been taken"
 
