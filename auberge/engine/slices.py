@@ -15,19 +15,25 @@ from auberge.engine.state import SOFT
 SSIP = 2  # mip.SSIP
 
 
-def _note(record: str, full: str, otherwise: str) -> str:
-    """Add a place to the `samples`; go on at `full` if those are as many as wanted."""
-    v = record  # what names begin with
+def _note(record: str) -> str:
+    """Add a place to the `samples`; names begin as its own does."""
     return f"""
-    {v}.n = get sampled
-    {v}.list = inttoptr i64 %samples to ptr
-    {v}.at = getelementptr i64, ptr {v}.list, i64 {v}.n
-    store i64 {record}, ptr {v}.at
-    {v}.more = add i64 {v}.n, 1
-    put sampled, {v}.more
-    {v}.wanted = get samples_wanted
-    {v}.full = icmp uge i64 {v}.more, {v}.wanted
-    br i1 {v}.full, label %{full}, label %{otherwise}
+    {record}.n = get sampled
+    {record}.list = inttoptr i64 %samples to ptr
+    {record}.at = getelementptr i64, ptr {record}.list, i64 {record}.n
+    store i64 {record}, ptr {record}.at
+    {record}.more = add i64 {record}.n, 1
+    put sampled, {record}.more
+"""
+
+
+def _note_and_tell(record: str, otherwise: str) -> str:
+    """Add a place to the `samples`; go on at `tell` if those are as many as wanted."""
+    return f"""
+    {_note(record)}
+    %wanted = get samples_wanted
+    %full = icmp uge i64 {record}.more, %wanted
+    br i1 %full, label %tell, label %{otherwise}
 """
 
 
@@ -90,9 +96,10 @@ keep:
     %leads = icmp ne i64 %led_to, 0
     br i1 %leads, label %both, label %one
 both:
-    {_note("%led_to", "one", "one")}
+    {_note("%led_to")}
+    br label %one
 one:
-    {_note("%record", "tell", "stop")}
+    {_note_and_tell("%record", "stop")}
 tell:
     exit {SAMPLED}
 stop:
@@ -140,7 +147,7 @@ next:
 keep:
     %entry = get in_region
     %marked = or i64 %entry, 1
-    {_note("%marked", "tell", "on")}
+    {_note_and_tell("%marked", "on")}
 tell:
     {PUT_PC}
     exit {SAMPLED}
