@@ -66,7 +66,7 @@ class Region(WaysOut):
 
     def __init__(
         self, context: Context, explorer: Explorer, shape: Shape, entry: int, name: str,
-        spans: bool = False,
+        spans: bool,
     ) -> None:  # fmt: skip
         super().__init__(context, shape, explorer.steady, entry)
         self.spans = spans
@@ -128,12 +128,14 @@ class Region(WaysOut):
 
     def trace_narrow(self) -> None:
         """The rest of a block once more, asking at each access: its span was not in one page."""
-        steps, self.now, self.memo, self.choices, self.found, *_ = known = self.before_asking
-        self.count, self.block_written, self.since = known.done, known.block_written, known.since
+        known = self.before_asking
+        self.now, self.memo, self.choices = known.now, known.memo, known.choices
+        self.found, self.since = known.found, known.since
+        self.count, self.block_written = known.done, known.block_written
         often, self.lines = self.lines, self.seldom
         self.start(self.narrow)
         self.asks, self.narrow = None, ""
-        self.trace_steps(steps)
+        self.trace_steps(known.steps)
         self.lines = often
 
     def trace_step(self, step: Step) -> Bits:
