@@ -17,17 +17,16 @@ from auberge.engine import cache
 from auberge.engine.clock import Clock
 from auberge.engine.interpreter import Library
 from auberge.engine.records import IMMEDIATE, PAGE_OF_RECORDS, SLOT
-from auberge.engine.state import HartState
+from auberge.engine.state import LONGEST_SLICE, HartState
 from auberge.engine.translations import Translations
-from auberge.engine.translator import Translator
+from auberge.engine.translator import SHORT, Translator
 from auberge.engine.workshop import Order, Workshop
 from auberge.memory.ram import PAGE, Ram
 from auberge.refusal import Refusal
 
 COUNT = IMMEDIATE  # where in its record a region counts
 EXPLAINER = "auberge.engine.explainer"
-LOOKS = 4096  # at where the guest is, during a run
-SHORTEST, LONGEST = 192, 1 << 15  # instructions between two looks
+LOOKS = 4096  # at where the guest is, during a run: at ends of slices
 
 
 def note_name(digest: bytes, entry: int) -> str:
@@ -147,7 +146,7 @@ class Counting:
         self.folder = folder
         self._library = Library(cache.load())
         self.isa_string = self._library.entry.isa_string
-        self._pace = min(max(instructions // LOOKS, SHORTEST), LONGEST)
+        self._pace = min(max(instructions // LOOKS, SHORT), LONGEST_SLICE)
         self._workshop = Workshop(("-P", "-m", EXPLAINER, folder))
         self._translations = Translations(self._workshop, None, waits=True)
         self.engines: list[CountingTranslator] = []

@@ -27,6 +27,7 @@ LOOKED_AT = 2048  # neighbours of regions in one look: half a millisecond, ten t
 # A look at the samples takes some 100 us; what is hot, or has been compiled, waits for the next.
 LEAST = 64  # samples of a look; at most SAMPLES
 BUSY, QUIET = 0.006, 0.012  # seconds between two, while the compiler is at work, and otherwise
+SOON = 1e-6  # seconds: by the clock there may be none at all
 
 # Instructions of a slice, where each sample is looked at. The shortest (`access.SCATTERED`) must be
 # longer than any way through a region (`explore.LIMIT`), or the region would wait for ever.
@@ -131,7 +132,7 @@ class Translator(Interpreter):
             if self._arena is works.arena:
                 self._install_news()
         pause = BUSY if works.workshop.open else QUIET
-        wanted = int(count * pause / max(now - self._looked, 1e-6))
+        wanted = int(count * pause / max(now - self._looked, SOON))
         self.hart["samples_wanted"] = min(max(wanted, self._least), self._most)
         self._looked = now
 
