@@ -73,8 +73,8 @@ def test_what_pointers_lead_to_is_hot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Regions lead there, and it leads to regions: no slice ends at a branch to it."""
     callees = range(8)
     calls = "".join(f"ld s0, {8 * n}(s1)\n jalr ra, s0, 0\n" for n in callees)
-    functions = "".join(f"f{n}: addi a0, a0, {n}\n ret\n wfi\n" for n in (*callees, "ormer"))
-    functions = functions.replace("a0, ormer", "a0, 9")
+    names = ["former", *(f"f{n}" for n in callees)]
+    functions = "".join(f"{name}: addi a0, a0, 1\n ret\n wfi\n" for name in names)
     b, _ = looks(f"again: {calls} j again\n{functions}", monkeypatch, QUIET / 500)
     b.hart.x[9] = DATA
     for n in callees:
