@@ -26,9 +26,9 @@ WARM = 4
 NATIVE = Target(most=2)
 
 
-def bare(source: str, folder: str) -> str:
-    """The path of a program for machine mode."""
-    return str(compiled(COMPILER, source, folder, *ALONE, *BARE))
+def bare(text: str, folder: str) -> str:
+    """The path of a program for machine mode; `text` is that of its source."""
+    return str(compiled(COMPILER, text, folder, *ALONE, *BARE))
 
 
 def cpu_of(command: list[str]) -> float:
@@ -48,10 +48,10 @@ def main() -> None:
     else:
         missing(QEMU, QEMU_PACKAGE)
     with tempfile.TemporaryDirectory() as folder:
-        nothing = os.path.join(folder, "nothing.c")
-        with open(nothing, "w", encoding="utf-8") as file:
+        text = os.path.join(folder, "nothing.c")
+        with open(text, "w", encoding="utf-8") as file:
             file.write(NOTHING)
-        nothing = bare(nothing, folder)
+        nothing = bare(text, folder)
         empty = [min(cpu_of(run(nothing)) for _ in range(count)) for run in runners]
         for name in programs():
             path = bare(source(name), folder)

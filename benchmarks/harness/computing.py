@@ -20,8 +20,8 @@ def source(name: str) -> str:
     return os.path.join(SOURCES, name + ".c")
 
 
-def compiled(compiler: str, source: str, folder: str, *options: str) -> str:
-    """The path of an executable."""
-    path = os.path.join(folder, f"{os.path.basename(source)[:-2]}-{compiler}")
-    subprocess.run([compiler, *OPTIONS, *options, "-o", path, source], check=True)
+def compiled(compiler: str, text: str, folder: str, *options: str) -> str:
+    """The path of an executable; `text` is that of its source."""
+    path = os.path.join(folder, f"{os.path.basename(text)[:-2]}-{compiler}")
+    subprocess.run([compiler, *OPTIONS, *options, "-o", path, text], check=True)
     return path
