@@ -12,6 +12,7 @@ from auberge.monitor.log import Entry, follow
 from auberge.refusal import Refusal
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+MOST_DIGITS = 18  # of a number of lines; int() refuses thousands
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 def number(text: str) -> int:
     """How many lines; raises Refusal."""
-    if not text.isdecimal() or len(text) > 18:
+    if not text.isdecimal() or len(text) > MOST_DIGITS:
         raise Refusal(f"--tail {text}: not a number of lines; write 10, or all")
     return int(text)
 
