@@ -89,7 +89,7 @@ class Inn:
         """What there is on the host of the guest of that id."""
         found = [str(path) for path in self.guests.glob("*")] if self.guests.is_dir() else []
         found += [str(path) for path in (self.path / "cache/oci/users").glob("*")]
-        found += [str(path) for path in (self.path / "run/auberge").glob("*.control")]
+        found += [str(path) for path in (self.path / "run/auberge").glob("*.keeper")]
         found += [folder for folder in cgroup_folders() if guest in os.path.basename(folder)]
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
         found += [line for line in mounts if guest in line]

@@ -29,11 +29,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask the guest, which stands still for a moment, and print what it says."""
-    if not (args.page_table or args.registers or args.memory):
-        seen = known(args.name)
-        if seen is not None:
-            print(json.dumps(described(seen), indent=None if args.json else 1))
-            return 0
+    seen = known(args.name)
+    if seen is not None and not (args.page_table or args.registers or args.memory):
+        print(json.dumps(described(seen), indent=None if args.json else 1))
+        return 0
+    if seen is not None and seen.name == args.name:
+        raise Refusal(
+            f"{args.name}: only machines that `auberge boot` runs show pages, registers and "
+            "memory; leave the option out"
+        )
     question: dict[str, object] = {"verb": "inspect", "hart": args.hart}
     if (args.page_table is not None) + args.registers + (args.memory is not None) > 1:
         raise Refusal("inspect: --page-table, --registers and --memory: ask for one at a time")

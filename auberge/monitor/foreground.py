@@ -49,18 +49,18 @@ class Foreground:
         if self.guest.isolation != "machine":
             return
         from auberge.monitor.door import Entrance
-        from auberge.monitor.names import listen, socket_path
+        from auberge.monitor.names import KEEPER, listen, socket_path
 
-        self._entrance = Entrance(self.guest, listen(self.name))
-        self._record = self._record._replace(socket=socket_path(self.name))
+        self._entrance = Entrance(self.guest, listen(self.name, KEEPER))
+        self._record = self._record._replace(socket=socket_path(self.name, KEEPER))
 
     def _close(self) -> None:
         if self._entrance is not None:
-            from auberge.monitor.names import leave
+            from auberge.monitor.names import KEEPER, leave
 
             self._entrance.close()
             self._entrance = None
-            leave(self.name)
+            leave(self.name, KEEPER)
 
     def end(self) -> int:
         """End it if it runs; its status. It stays for `commit` and `rm`, if it was to stay."""

@@ -203,13 +203,13 @@ def save(path: str, record: Record) -> None:
 
 def create(record: Record) -> Folder:
     """A new guest's folder; raises Refusal if another guest has its name."""
-    from auberge.monitor.names import check_name, is_alive, socket_path
+    from auberge.monitor.names import check_name, is_taken
 
     name = check_name(record.name)
     taken = Refusal(
         f"{name}: a guest has that name; remove it with `auberge rm {name}`, or choose another"
     )
-    if is_alive(socket_path(name)):
+    if is_taken(name):
         raise taken
     place = root()
     sweep(place)

@@ -1,6 +1,6 @@
 """What keeps a guest that nobody waits for: its log, its terminal, its socket, and how it ended.
 
-On the socket (`NAME.control`; names.py) a client writes one JSON object and a newline:
+On the socket (`NAME.keeper`; names.py) a client writes one JSON object and a newline:
 
     {"verb": "wait"}      answered at the guest's end: {"answer": {"exit_code": 0}}
     {"verb": "attach", "input": true, "rows": 24, "columns": 80}

@@ -1,4 +1,11 @@
-"""Where guests are found by name: sockets in a folder that is their user's alone."""
+"""Where guests are found by name: sockets in a folder that is their user's alone.
+
+    NAME.control    a machine that `auberge boot` runs answers there: see control.py
+    NAME.keeper     who keeps a guest's record does (guests.py): see keeper.py, door.py
+
+A name is one guest's, whichever it is. A keeper outlives its guest's folder for a moment, in which
+the name is not free yet, and there is no such guest any more.
+"""
 
 import fcntl
 import os
@@ -12,7 +19,7 @@ from auberge.refusal import Refusal, reason
 
 LONGEST_NAME = 63
 ALLOWED = frozenset(string.ascii_letters + string.digits + "_.-")
-SUFFIX = ".control"
+CONTROL, KEEPER = ".control", ".keeper"
 LONGEST_PATH = 107  # unix(7): sun_path, its NUL left out
 
 
@@ -30,20 +37,20 @@ def check_name(name: str) -> str:
     return name
 
 
-def socket_path(name: str) -> str:
+def socket_path(name: str, kind: str = CONTROL) -> str:
     """The socket of the guest of that name; raises Refusal for what is no name."""
-    path = os.path.join(folder(), check_name(name) + SUFFIX)
+    path = os.path.join(folder(), check_name(name) + kind)
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise Refusal(f"{path}: too long for a socket; set XDG_RUNTIME_DIR to a shorter path")
     return path
 
 
 def running() -> list[str]:
-    """The names of guests that run; one that was killed leaves its socket behind."""
+    """The names of machines that `auberge boot` runs; one that was killed leaves its socket."""
     here = folder()
-    sockets = [file for file in os.listdir(here) if file.endswith(SUFFIX)]
+    sockets = [file for file in os.listdir(here) if file.endswith(CONTROL)]
     alive = [file for file in sockets if is_alive(os.path.join(here, file))]
-    return sorted(file.removesuffix(SUFFIX) for file in alive)
+    return sorted(file.removesuffix(CONTROL) for file in alive)
 
 
 @contextmanager
@@ -57,11 +64,16 @@ def _alone() -> Iterator[None]:
         os.close(directory)
 
 
-def listen(name: str) -> socket.socket:
+def is_taken(name: str) -> bool:
+    """Whether a guest that runs has that name; raises Refusal for what is no name."""
+    return any(is_alive(socket_path(name, kind)) for kind in (CONTROL, KEEPER))
+
+
+def listen(name: str, kind: str = CONTROL) -> socket.socket:
     """A socket that is the guest's of that name; raises Refusal if another guest has the name."""
-    path = socket_path(name)
+    path = socket_path(name, kind)
     with _alone():
-        if is_alive(path):
+        if is_taken(name):
             raise Refusal(f"{name}: a guest of that name runs already; choose another name")
         try:
             os.unlink(path)  # of one that was killed
@@ -90,10 +102,10 @@ def is_alive(path: str) -> bool:
     return True
 
 
-def leave(name: str) -> None:
+def leave(name: str, kind: str = CONTROL) -> None:
     """Give the name up."""
     try:
-        os.unlink(socket_path(name))
+        os.unlink(socket_path(name, kind))
     except FileNotFoundError:
         pass
 

@@ -173,10 +173,10 @@ def _end_process(record: Record) -> None:
 
 
 def _forget_socket(name: str, record: Record | None) -> None:
-    from auberge.monitor.names import forget, socket_path
+    from auberge.monitor.names import KEEPER, forget, socket_path
 
     try:
-        forget(record.socket if record is not None and record.socket else socket_path(name))
+        forget(record.socket if record is not None and record.socket else socket_path(name, KEEPER))
     except Refusal:  # not a name, or no folder for sockets: then there is none
         pass
 

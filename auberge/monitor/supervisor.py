@@ -213,14 +213,14 @@ class _Begun(NamedTuple):
 def _begin(folder: Folder, size: tuple[int, int]) -> "_Begun":
     """Start the guest; raises Refusal."""
     from auberge.monitor.guest import make
-    from auberge.monitor.names import leave, listen, socket_path
+    from auberge.monitor.names import KEEPER, leave, listen, socket_path
     from auberge.monitor.options import read_options
 
     record = folder.load()
-    listener = listen(record.name)
+    listener = listen(record.name, KEEPER)
     try:
         record = record._replace(
-            supervisor=guests.process(os.getpid()), socket=socket_path(record.name)
+            supervisor=guests.process(os.getpid()), socket=socket_path(record.name, KEEPER)
         )
         folder.save(record)
         guest = make(read_options(record.options), folder.path)
@@ -230,7 +230,7 @@ def _begin(folder: Folder, size: tuple[int, int]) -> "_Begun":
         folder.save(started(record, guest))
     except BaseException:
         listener.close()
-        leave(record.name)
+        leave(record.name, KEEPER)
         raise
     return _Begun(guest, listener, streams)
 

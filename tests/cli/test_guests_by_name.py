@@ -235,6 +235,12 @@ def test_inspect_shows_the_record(inn, web):
     assert shown["id"] == web.id and shown["supervised"] is True
     assert shown["process"]["pid"] == web.process.pid
     assert shown["folder"] == str(inn.guests / "web")
+    done = inn("inspect", "web", "--registers")
+    assert (done.returncode, done.stderr) == (
+        125,
+        "auberge: web: only machines that `auberge boot` runs show pages, registers and memory; "
+        "leave the option out\n",
+    )
 
 
 def test_many_at_once_and_verbs_that_race(inn):

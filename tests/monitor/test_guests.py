@@ -11,7 +11,7 @@ import pytest
 
 from auberge.monitor import guests, roster
 from auberge.monitor.guests import EXITED, RUNNING, Folder, Process, Record, process
-from auberge.monitor.names import check_name, listen, socket_path
+from auberge.monitor.names import KEEPER, check_name, listen, socket_path
 from auberge.monitor.options import Options
 from auberge.monitor.supervisor import new_record
 from auberge.refusal import Refusal
@@ -222,7 +222,25 @@ def test_a_socket_goes_with_a_guest_whose_supervisor_was_killed_as_it_began():
     """It listened, and its record still has who started it for its supervisor: us."""
     options = Options(guests.fresh_id(), "debian:amd64", name="web", isolation="container")
     folder = guests.create(new_record(options))
-    listen("web").close()
-    assert os.path.exists(socket_path("web"))
+    listen("web", KEEPER).close()
+    assert os.path.exists(socket_path("web", KEEPER))
     roster.remove(folder)
-    assert not os.path.exists(socket_path("web")) and not os.path.exists(folder.path)
+    assert not os.path.exists(socket_path("web", KEEPER)) and not os.path.exists(folder.path)
+
+
+def test_a_guest_whose_supervisor_has_yet_to_see_that_it_was_removed_is_none():
+    """Its name is free when that has ended, and nobody takes it for a machine of `auberge boot`."""
+    folder = guests.create(record())
+    with listen("web", KEEPER):
+        folder.remove()
+        for find in (roster.find, roster.kept):
+            with pytest.raises(Refusal) as refusal:
+                find("web")
+            assert str(refusal.value) == "web: no such guest; see `auberge ps --all`"
+        assert roster.all_guests() == []
+        with pytest.raises(Refusal, match="^web: a guest has that name;"):
+            guests.create(record())
+        with pytest.raises(Refusal, match="^web: a guest of that name runs already;"):
+            listen("web")
+    with listen("web"):
+        assert roster.all_guests() == [roster.find("web")] and roster.find("web").is_machine
