@@ -137,7 +137,7 @@ class Folder:
             raise Refusal(
                 f"container {self.id}: container does not exist; see `auberge-oci list`"
             ) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise Refusal(f"{self.path}/state.json: {error}; delete it with --force") from None
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise Refusal(
@@ -149,9 +149,9 @@ class Folder:
                 for place in values.pop("cgroups")
             )
             group = values.pop("resctrl", None)
-            record = Record(
-                **values, cgroups=places, resctrl=None if group is None else ResctrlPlace(**group)
-            )
+            shares = None if group is None else ResctrlPlace(**group)
+            record = Record(**values, cgroups=places, resctrl=shares)
+            _check_kinds(record)
         except (TypeError, KeyError):
             raise Refusal(f"{self.path}/state.json: damaged; delete it with --force") from None
         if record.boot and record.boot != boot_id():
@@ -174,6 +174,22 @@ class Folder:
             os.rmdir(self.path)
         except FileNotFoundError:
             pass
+
+
+def _check_kinds(record: Record) -> None:
+    """Raise TypeError unless all in it, which was JSON, is of the kinds that its fields have."""
+    _check_alike(record._replace(resctrl=None), Record("", ""))
+    _check_alike(tuple(record.annotations.values()), ("",) * len(record.annotations))
+    for place in record.cgroups:
+        _check_alike(place, CgroupPlace(0, (), "", ""))
+        _check_alike(place.controllers, ("",) * len(place.controllers))
+    if record.resctrl is not None:
+        _check_alike(record.resctrl, ResctrlPlace("", ""))
+
+
+def _check_alike(values: tuple[object, ...], like: tuple[object, ...]) -> None:
+    if [*map(type, values)] != [*map(type, like)]:
+        raise TypeError
 
 
 def names(root: str) -> list[str]:

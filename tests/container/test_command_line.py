@@ -90,7 +90,6 @@ def test_features(capsys):
     assert {"idmap", "ridmap"} <= set(found["mountOptions"])
     assert found["linux"]["mountExtensions"]["idmap"]["enabled"] is True
     assert found["linux"]["cgroup"]["systemd"] is True
-    # this is refused with a line of its own
     assert found["linux"]["intelRdt"]["enabled"] is True
 
 

@@ -1,14 +1,15 @@
 """A record is about a container's own processes, and there is none of what nobody could use."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
 from auberge.container import processes
-from auberge.container.light import write_json
-from auberge.container.record import CgroupPlace, Folder, Record
+from auberge.container.record import CgroupPlace, Folder, Record, ResctrlPlace
+from auberge.container.runtime import Container
 from auberge.refusal import Refusal
 
 pytestmark = pytest.mark.slow
@@ -86,11 +87,42 @@ def test_nor_one_more_process(bundle):
     assert len(json.loads(bundle.call("ours", "ps", "-f", "json", bundle.name).stdout)) == 1
 
 
+PLACE = CgroupPlace(1, ("c",), "m", "p")
+
+
 @pytest.mark.parametrize(
-    "text", ["", "/a b", 'a"b', "a\\b", "\x7f", "\n\t\0", "é\ud800", "😀", "~ "]
-)
-def test_strings_are_written_as_json_has_them(text):
-    assert write_json({text: [text, 1, None, True]}) == json.dumps({text: [text, 1, None, True]})
+    "wrong",
+    [
+        {"pid": "7"}, {"pid": True}, {"pid": 1.5}, {"start_time": None}, {"is_created": 1},
+        {"boot": 5}, {"unit": None}, {"annotations": []}, {"annotations": {"a": 1}}, {"more": 1},
+        {"cgroups": 5}, {"cgroups": ["x"]}, {"cgroups": [{**PLACE._asdict(), "path": None}]},
+        {"cgroups": [{**PLACE._asdict(), "controllers": [1]}]}, {"resctrl": []},
+        {"resctrl": {"mount": 5, "group": ""}}, {"resctrl": {"mount": ""}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_damaged_record_is_refused(tmp_path, wrong):
+    folder = Folder(str(tmp_path), "x")
+    folder.create()
+    path = tmp_path / "x" / "state.json"
+    whole = Record("x", "/bundle", cgroups=(PLACE,), resctrl=ResctrlPlace("m", "g"))
+    folder.save(whole)
+    values = json.loads(path.read_text())
+    assert Folder(str(tmp_path), "x").load() == whole
+    path.write_text(json.dumps(values | wrong))
+    with pytest.raises(Refusal) as refusal:
+        folder.load()
+    assert str(refusal.value) == f"{path}: damaged; delete it with --force"
+
+
+def test_a_record_that_is_nested_too_deeply_is_deleted_with_force(tmp_path):
+    container = Container(str(tmp_path), "x")
+    container.folder.create()
+    (tmp_path / "x" / "state.json").write_text("[" * 100_000)
+    with pytest.raises(Refusal, match="delete it with --force$"):
+        container.delete()
+    container.delete(force=True)
+    assert os.listdir(tmp_path) == []
 
 
 def test_what_somebody_else_has_written_since_is_read(tmp_path):
