@@ -17,6 +17,7 @@ from auberge.machine import machine as inner
 from auberge.machine.device import Device, Line
 from auberge.machine.net.choose import Network, make_network
 from auberge.machine.net.forward import Forward
+from auberge.machine.net.wall import GUEST_MAC
 from auberge.machine.outcome import Broke, Ending, Printed, Reached, Reset, TimedOut
 from auberge.machine.statistics import Statistics
 from auberge.machine.until import Expected, Literal, Matching
@@ -38,9 +39,6 @@ Path = str | os.PathLike[str]
 Text: TypeAlias = "str | bytes | re.Pattern[str] | re.Pattern[bytes]"
 
 UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-
-MAC = b"\x52\x54\x00\x12\x34\x56"
-"""As QEMU's first; each guest is alone with its network, so that all may have the same."""
 
 LONGEST_APPEND = 1023
 """Bytes of command line that Linux reads on RISC-V (COMMAND_LINE_SIZE, its NUL left out)."""
@@ -220,7 +218,9 @@ class Machine:
 
         def in_slots() -> list[VirtioDevice]:
             blocks = [] if opened is None else opened.devices()
-            nics = [] if network is None else [Net(MAC, network, counts, time.perf_counter_ns)]
+            nics = (
+                [] if network is None else [Net(GUEST_MAC, network, counts, time.perf_counter_ns)]
+            )
             return [*blocks, *nics, *([] if shares is None else shares.devices())]
 
         try:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from socket import inet_ntoa
 
 from auberge.engine.choose import choose
 from auberge.image import build, cell, store
@@ -15,6 +16,7 @@ from auberge.image.oci.identity import Identity
 from auberge.machine.disk import Disk, open_disk
 from auberge.machine.machine import Configuration, Machine, Outside
 from auberge.machine.net.choose import Network, make_network
+from auberge.machine.net.wall import GATEWAY, GUEST, GUEST_MAC, RESOLVER
 from auberge.machine.outcome import Paused, PoweredOff
 from auberge.machine.share.shares import Shares
 from auberge.machine.share.volume import parse_volumes
@@ -33,7 +35,6 @@ MEMORY = 512 << 20
 LEAST_MEMORY = 96 << 20
 """Bytes; with less the kernel has no room for its own files."""
 
-MAC = b"\x52\x54\x00\x12\x34\x56"
 STARTS_IN = 300.0
 """Seconds; a host that is very busy may take a while for the second that it is."""
 ANSWERS_IN = 30.0
@@ -83,7 +84,7 @@ class Life:
         devices: list[VirtioDevice] = [block]
         drivers = ["virtio_blk", "crc32c_generic", "ext4"]
         if self._network is not None:
-            devices.append(Net(MAC, self._network, self.counts, time.perf_counter_ns))
+            devices.append(Net(GUEST_MAC, self._network, self.counts, time.perf_counter_ns))
             drivers.append("virtio_net")
         if self._shares is not None:
             devices += self._shares.devices()
@@ -229,7 +230,11 @@ class Life:
             "CPU": _quota(options),
         }
         if self._network is not None:
-            variables |= {"ADDRESS": "10.0.2.15/24", "ROUTER": "10.0.2.2", "RESOLVERS": "10.0.2.3"}
+            variables |= {
+                "ADDRESS": f"{inet_ntoa(GUEST)}/24",
+                "ROUTER": inet_ntoa(GATEWAY),
+                "RESOLVERS": inet_ntoa(RESOLVER),
+            }
         said = bytearray()
         env = [os.fsencode(f"{key}={value}") for key, value in variables.items()]
         setup = Program([b"/bin/sh"], [b"sh", b"/setup"], env)

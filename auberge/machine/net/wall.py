@@ -11,6 +11,8 @@ GATEWAY = bytes((10, 0, 2, 2))
 RESOLVER = bytes((10, 0, 2, 3))
 MASK = bytes((255, 255, 255, 0))
 GATEWAY_MAC = b"\x52\x55\x0a\x00\x02\x02"
+GUEST_MAC = b"\x52\x54\x00\x12\x34\x56"
+"""As QEMU's first; each guest is alone with its network, so that all may have the same."""
 
 
 def is_in_reach(address: bytes) -> bool:
