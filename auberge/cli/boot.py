@@ -13,7 +13,6 @@ from auberge.machine.outcome import Faulted, Outcome, PoweredOff, TimedOut
 from auberge.refusal import Refusal
 
 BOARDS = {"virt": "riscv64"}  # and the architecture of its guests
-DESCRIPTORS = 1 << 16
 OUT_OF_TIME = 124  # as timeout(1)
 FAILED = 125
 FIRST_START = "generating code for this host, which is kept: some seconds"
@@ -85,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
     wish = Boot() if image is None else boot_options(image)
     terminal = Terminal()
     if args.volumes:
+        from auberge.machine.share.shares import allow_descriptors
+
         allow_descriptors()
     with patience(FIRST_START):
         machine = Machine.virt(
@@ -121,16 +122,6 @@ def run(args: argparse.Namespace) -> int:
     if terminal.failure is not None:
         raise terminal.failure
     return status(outcome, terminal.signal)
-
-
-def allow_descriptors() -> None:
-    """Let this process have as many files open as it is allowed to: a guest's are ours too."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def as_guest(machine: Machine) -> Guest:

@@ -18,7 +18,7 @@ from auberge.machine.machine import Configuration, Machine, Outside
 from auberge.machine.net.choose import Network, make_network
 from auberge.machine.net.wall import GATEWAY, GUEST, GUEST_MAC, RESOLVER
 from auberge.machine.outcome import Paused, PoweredOff
-from auberge.machine.share.shares import Shares
+from auberge.machine.share.shares import Shares, allow_descriptors
 from auberge.machine.share.volume import parse_volumes
 from auberge.machine.virt import MOST_DISKS, MOST_HARTS
 from auberge.machine.virtio.block import Block
@@ -77,7 +77,7 @@ class Life:
             most = MOST_DISKS - 2 - (self._network is not None)
             raise Refusal(f"-v: a machine has room for {most} volumes; share a folder above them")
         if options.volumes:
-            _allow_descriptors()
+            allow_descriptors()
             self._shares = Shares(options.volumes)
         self._disk = open_disk(self._root.disk, "temporary", "raw")
         block = Block(self._disk, "root", BlockCounts(), time.perf_counter_ns, lambda error: None)
@@ -325,12 +325,3 @@ def _cell() -> store.Image:
     except Refusal:
         pass  # damaged: it is made again
     return build(cell.NAME, machine_root.ARCH)
-
-
-def _allow_descriptors() -> None:
-    """Let this process have as many files open as it may: a guest's are ours too."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

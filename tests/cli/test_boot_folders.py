@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from auberge.cli import boot
+from auberge.machine.share.shares import DESCRIPTORS, allow_descriptors
 from tests.machine.fakes import image
 
 
@@ -31,8 +31,8 @@ def test_this_process_may_have_more_files_open():
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
-        boot.allow_descriptors()
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(1 << 16, before[1])
-        boot.allow_descriptors()
+        allow_descriptors()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(DESCRIPTORS, before[1])
+        allow_descriptors()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)

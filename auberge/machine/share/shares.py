@@ -15,6 +15,18 @@ MOST_FIDS = 1 << 14
 """Of all sessions together; never more than half of the descriptors that this process may have."""
 
 
+DESCRIPTORS = 1 << 16
+"""As many as a process that shares folders asks for: a guest's open files are its own, too."""
+
+
+def allow_descriptors() -> None:
+    """Let this process have as many files open as it is allowed to, and may need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 class Shares:
     """What `volumes` say, as `-v` takes them; raises Refusal for what cannot be shared."""
 
