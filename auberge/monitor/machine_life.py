@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from socket import inet_ntoa
 
 from auberge.engine.choose import choose
 from auberge.image import build, cell, store
@@ -38,6 +37,9 @@ LEAST_MEMORY = 96 << 20
 STARTS_IN = 300.0
 """Seconds; a host that is very busy may take a while for the second that it is."""
 ANSWERS_IN = 30.0
+"""Seconds in which a command of the setup's busybox ends."""
+AGAIN = 0.05
+"""Seconds after which a run that was told to come back, and had not begun, is told again."""
 SHOWN = 2000
 """Bytes of the console that are kept, to be looked at when a machine ends by itself."""
 
@@ -168,7 +170,7 @@ class Life:
         while True:
             self._machine.pause()
             with self._change:
-                if self._change.wait_for(lambda: condition() or self._is_over, 0.05):
+                if self._change.wait_for(lambda: condition() or self._is_over, AGAIN):
                     return
 
     def resume(self) -> None:
@@ -231,17 +233,17 @@ class Life:
         }
         if self._network is not None:
             variables |= {
-                "ADDRESS": f"{inet_ntoa(GUEST)}/24",
-                "ROUTER": inet_ntoa(GATEWAY),
-                "RESOLVERS": inet_ntoa(RESOLVER),
+                "ADDRESS": f"{socket.inet_ntoa(GUEST)}/24",
+                "ROUTER": socket.inet_ntoa(GATEWAY),
+                "RESOLVERS": socket.inet_ntoa(RESOLVER),
             }
         said = bytearray()
         env = [os.fsencode(f"{key}={value}") for key, value in variables.items()]
         setup = Program([b"/bin/sh"], [b"sh", b"/setup"], env)
         status = self._run_to_end(setup, said, STARTS_IN)
         if status:
-            last = said.decode(errors="replace").strip().split("\n")[-1][-200:]
-            raise Refusal(f"{self._root.reference}: the machine cannot be set up: {last or status}")
+            why = _last_words(said) or status
+            raise Refusal(f"{self._root.reference}: the machine cannot be set up: {why}")
 
     def _run_to_end(self, wanted: Program, said: bytearray, timeout: float) -> int:
         def hear(data: bytes) -> bool:
@@ -260,8 +262,7 @@ class Life:
         """What the machine itself said before it ended, if it did."""
         if not self._is_over or self._wants_end:
             return refusal
-        last = self._console.decode(errors="replace").strip().split("\n")[-1][-200:]
-        why = self._ended_how or last or "it switched itself off"
+        why = self._ended_how or _last_words(self._console) or "it switched itself off"
         return Refusal(f"{self._root.reference}: the machine ended: {why}; see `auberge doctor`")
 
     def ask(self, command: Sequence[str], flags: int = 0) -> str:
@@ -291,6 +292,11 @@ class Life:
         passwd = self.ask(["cat", "/newroot/etc/passwd"])
         group = self.ask(["cat", "/newroot/etc/group"])
         return machine_tasks.identify(user, passwd, group, self._root.reference)
+
+
+def _last_words(said: bytes | bytearray) -> str:
+    """The end of the last line that a guest has written, which may be anything."""
+    return said.decode(errors="replace").strip().split("\n")[-1][-200:]
 
 
 def host_name(options: Options) -> str:
