@@ -110,8 +110,8 @@ class Bus:
                 return made, direct
             except (OSError, ValueError) as error:  # ValueError: NUL inside
                 made.close()
-                why = getattr(error, "strerror", None) or str(error)
-                failures.append(f"{path.replace(chr(0), '@')}: {why.lower()}")
+                why = reason(error) if isinstance(error, OSError) else str(error).lower()
+                failures.append(f"{path.replace(chr(0), '@')}: {why}")
         raise Refusal(
             f"--systemd-cgroup: no bus with systemd: {'; '.join(failures)}; start systemd and "
             "dbus there, or leave the option out"

@@ -22,7 +22,7 @@ LOOKUP, FORGET, GETATTR, SETATTR, MKDIR, RMDIR = 1, 2, 3, 4, 9, 11
 OPEN, READ, WRITE, STATFS, RELEASE, FLUSH, INIT = 14, 15, 16, 17, 18, 25, 26
 OPENDIR, READDIR, RELEASEDIR, INTERRUPT, DESTROY, BATCH_FORGET = 27, 28, 29, 36, 38, 42
 DIRECT_IO = 1  # sizes are not known before a file is read
-MAPS = {"L3": "7ff", "MB": "100"}
+WHOLE = {"L3": "7ff", "MB": "100"}  # the share that a new group has of each cache
 CLASSES = 4
 INFO = {
     "L3": {"cbm_mask": "7ff\n", "min_cbm_bits": "2\n", "num_closids": f"{CLASSES}\n"},
@@ -68,7 +68,7 @@ class Group(Node):
         files = {"cpus": "0\n", "mode": "shareable\n", "tasks": "", "mon_data": COUNTED}
         super().__init__(files | (more or {}), parent, name)
         self.above = above
-        self.shares = {name: {0: value, 1: value} for name, value in MAPS.items()}
+        self.shares = {name: {0: value, 1: value} for name, value in WHOLE.items()}
         if above is None:
             self.children["schemata"] = Node("", self, "schemata")
             self.children["mon_groups"] = Node({}, self, "mon_groups")

@@ -128,9 +128,7 @@ def test_a_record_that_is_nested_too_deeply_is_deleted_with_force(tmp_path):
 def test_what_somebody_else_has_written_since_is_read(tmp_path):
     folder, other = Folder(str(tmp_path), "x"), Folder(str(tmp_path), "x")
     folder.create()
-    first = Record(
-        "x", "/bundle", annotations={"a": "b"}, cgroups=(CgroupPlace(1, ("c",), "m", "p"),)
-    )
+    first = Record("x", "/bundle", annotations={"a": "b"}, cgroups=(PLACE,))
     folder.save(first)
     assert folder.load() == first == other.load()
     other.save(first._replace(pid=7))

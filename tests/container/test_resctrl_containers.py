@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -17,6 +16,7 @@ from auberge.container.resctrl import Lock
 from auberge.refusal import Refusal
 from tests.container.bundles import ROOT
 from tests.container.test_killed_at_any_point import STEPS, killed, traces
+from tests.until import until
 
 pytestmark = pytest.mark.slow
 
@@ -127,9 +127,7 @@ def test_a_group_of_its_own(host):
         ("tasks", name, "0"),
     ]
     assert host.entered(pid) == [(name, STUB)]
-    deadline = time.monotonic() + 10
-    while len(host.tasks(name)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: len(host.tasks(name)) >= 2)
     forked = json.loads(host.done("ps", "--format", "json", name))
     assert host.tasks(name) == set(forked) and len(forked) == 2
     host.done("delete", "--force", name)
