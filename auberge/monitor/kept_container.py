@@ -70,12 +70,12 @@ class KeptContainer:
             else:
                 roster.let_go(self._folder, record)
         except (Refusal, OSError) as failure:  # `ps` finds it as it is
-            self._hang_up()
             if os.path.isdir(self._folder.path):  # and was not removed by others
                 try:
                     self._folder.save(record._replace(error=str(failure)))
                 except Refusal:  # a full disk: who waits is told all the same
                     pass
+            self._hang_up()  # the last: then another guest may have the name, and a record there
         return status
 
     def _hang_up(self) -> None:
