@@ -69,8 +69,7 @@ class CountingTranslator(Translator):
         pace: int,
     ) -> None:
         super().__init__(library, translations, hart, ram, clock)
-        hart["longest"] = pace
-        self._sample(1, 1)
+        hart["longest"] = pace  # each sample is looked at: these translations wait
         self._past: dict[Order, int] = {}  # counted in records that are no more
         self._counted: dict[int, dict[int, Order]] = {}  # of pages of records: by entry
         self._gva: dict[bytes, int] = {}  # where pages of code were seen last
