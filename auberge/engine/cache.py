@@ -137,6 +137,6 @@ def _build(path: str, key: str) -> Entry:
 
 
 def keep(path: str, data: bytes) -> None:
-    """Put it there whole, or leave it, if none can."""
+    """Put it there whole; on a disk that cannot be written, not at all."""
     with suppress(OSError):
         put(path, data)
