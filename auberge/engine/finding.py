@@ -12,6 +12,7 @@ from auberge.engine.explore import PAGE, Shape, Step
 from auberge.engine.llvm_text import LIKELY, MEMORY, STATE
 from auberge.engine.lowering import Context
 from auberge.engine.paged import Paged
+from auberge.engine.repeats import Near
 from auberge.engine.spans import Span
 from auberge.isa.hart import LOAD, STORE
 
@@ -22,6 +23,11 @@ class Found(NamedTuple):
     page: str
     addend: str
     span: Span = Span(0, 0)  # what is known to be in it, around what it was found by
+
+
+def keep_name(register: str, access: str, loop: int) -> str:
+    """What a page is kept as."""
+    return f"{register}.{access}.{loop}"
 
 
 class Finding(Paged):
@@ -37,7 +43,12 @@ class Finding(Paged):
             for loop in shape.loops()
         ]
         self.before: dict[Bits, str] = {}  # what a register held when its block began: the register
-        self.kept: set[str] = set()  # registers, as `x5.load`: the page last found by it is kept
+        # Where the page that a register was last found in is kept, as `x5.load.64`: by which kind
+        # of access, in the loop that begins at which offset.
+        self.kept: set[str] = set()
+        # Those of which something wider is asked: in how many places of the page that may begin,
+        # once there is a page.
+        self.rooms: dict[str, int] = {}
         self.step: Step
         # Before which instruction of a block to ask whether the rest of its accesses are in a page
         # that has been found, and what they span; and the label of those who ask in vain.
@@ -64,9 +75,10 @@ class Finding(Paged):
         at, key = self.low(va), (base, access)
         found = self.found.get(key)
         if found is None:
-            register = self.before.get(base)
-            if register is not None and self.is_kept(register):
-                found = self.keep(at, access, size, f"{register}.{access}")
+            register = self.before.get(base, "")
+            loop = self.loop_of(register)
+            if loop is not None:
+                found = self.keep(at, access, size, keep_name(register, access, loop))
             else:
                 want = self.last_page(at, size)
                 found = Found(want, self.addend(at, access, want))
@@ -90,16 +102,22 @@ class Finding(Paged):
     def ask(self, at: str, distance: int, found: Found, span: Span) -> Found:
         """Go on only if a whole span is in the page; `at` has that distance from what it is of."""
         low = self.op(f"add i64 {at}, {span.low - distance}")
-        inside = self.is_in(found.page, low, span.high - span.low)
+        inside = self.is_in(found.page, low, span.width)
         self.narrow, wide = self.labels("narrow", "wide")
         self.do(f"br i1 {inside}, label %{wide}, label %{self.narrow}, {LIKELY}")
         self.start(wide)
         return found._replace(span=span)
 
-    def is_kept(self, base: str) -> bool:
-        """Whether this is in a loop in which that register only drifts: it stays in its page."""
-        here = self.step.offset
-        return any(here in loop and base not in others for loop, others in self.loops)
+    def loop_of(self, register: str) -> int | None:
+        """Where the innermost loop begins, if that register, which is not "", only drifts in it.
+
+        Then it mostly stays in its page.
+        """
+        here = [(loop, others) for loop, others in self.loops if self.step.offset in loop]
+        if not register or not here:
+            return None
+        loop, others = min(here, key=lambda each: len(each[0]))
+        return None if register in others else loop.start
 
     def keep(self, at: str, access: str, size: int, name: str) -> Found:
         """The page that was last found by a register, if it has this access; else that found now.
@@ -116,10 +134,25 @@ class Finding(Paged):
         addend = self.addend(at, access, want)
         self.do(f"store i64 {want}, ptr %page.{name}.p")
         self.do(f"store i64 {addend}, ptr %addend.{name}.p")
+        if name in self.rooms:
+            self.do(f"store i64 {self.rooms[name]}, ptr %room.{name}.p")
         self.do(f"br label %{done}")
         self.start(done)
         page, addend = (self.op(f"load i64, ptr %{v}.{name}.p") for v in ("page", "addend"))
         return Found(page, addend)
+
+    def found_near(self, near: Near, at: str, loop: int, otherwise: str) -> Found:
+        """The page that the loop has found, if all that is near to `at` is in it; else go there."""
+        name = keep_name(near.register, near.access, loop)
+        page, addend, room = (
+            self.op(f"load i64, ptr %{v}.{name}.p") for v in ("page", "addend", "room")
+        )
+        offset = self.op(f"sub i64 {self.op(f'add i64 {at}, {near.span.low}')}, {page}")
+        inside = self.op(f"icmp ult i64 {offset}, {room}")  # no place, as long as there is no page
+        (wide,) = self.labels("wide")
+        self.do(f"br i1 {inside}, label %{wide}, label %{otherwise}, {LIKELY}")
+        self.start(wide)
+        return Found(page, addend, near.span)
 
     def addend(self, at: str, access: str, want: str) -> str:
         """What makes a host address of `at`: from the TLB, where it has the page `want`."""

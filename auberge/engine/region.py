@@ -10,23 +10,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from auberge.bits.bits import Bits, const, select, signed
-from auberge.bits.rounding import NV
+from auberge.bits.bits import Bits, const, signed
 from auberge.engine.explore import Explorer, Shape, Step
-from auberge.engine.finding import Found
-from auberge.engine.fpu import (
-    EXACT,
-    TYPES,
-    constrained,
-    declaration,
-    declaration_of_comparison,
-)
-from auberge.engine.llvm_text import LIKELY, MEMORY, PARAMS, RARE, STATE
-from auberge.engine.lowering import FFLAGS, FRM, Context, Register, no_product
+from auberge.engine.finding import Found, keep_name
+from auberge.engine.host_numbers import HostNumbers
+from auberge.engine.llvm_text import LIKELY, PARAMS, STATE
+from auberge.engine.lowering import FRM, Context, Register
 from auberge.engine.manner import is_steady
+from auberge.engine.repeats import Repeat, repeats_of
 from auberge.engine.spans import span_of
-from auberge.engine.ways_out import KINDS, Way, WaysOut, exit_label
-from auberge.isa.hart import LOAD, PC, STORE, ZERO, Place
+from auberge.engine.ways_out import KINDS, Way, exit_label
+from auberge.isa.hart import PC, ZERO, Place
 from auberge.isa.spec import Cell, Csr, Part
 
 # What labels of blocks begin with that seldom execute.
@@ -58,7 +52,7 @@ class Known(NamedTuple):
     since: int
 
 
-class Region(WaysOut):
+class Region(HostNumbers):
     """A region traced into LLVM text, as the function `name`.
 
     With `spans`, whether accesses are in one page is asked once for many: better code, and more.
@@ -70,15 +64,21 @@ class Region(WaysOut):
     ) -> None:  # fmt: skip
         super().__init__(context, shape, explorer.steady, entry)
         self.spans = spans
+        self.repeats = repeats_of(context.isa, shape) if spans else {}
+        self.rooms = {
+            keep_name(near.register, near.access, start): near.room
+            for start, repeat in self.repeats.items()
+            for near in repeat.near
+        }
         self.seldom: list[str] = []  # what goes on where a span is not in one page
         self.before_asking: Known
         self.size = len(shape.steps)
         self.used: set[str] = set()  # registers, as `x5`
         self.places: dict[Bits, int] = {}  # a leaf that is an address: its offset in the page
-        self.needs: set[str] = set()  # declarations
-        self.numbers: dict[Bits, str] = {}  # what is known as a number of the host's, too
         for start in shape.starts:
             self.trace_block(start)
+            if start in self.repeats:
+                self.trace_repeated(self.repeats[start])
         body, self.lines = self.lines, []
         for target in sorted(self.headers):
             self.check(target)
@@ -97,18 +97,58 @@ class Region(WaysOut):
     # -- blocks ---------------------------------------------------------------------------------
     def trace_block(self, start: int) -> None:
         """Trace from `start` to the next block, or to where this one jumps."""
-        self.start_block, self.count = start, 0
-        self.written[start] = frozenset()
+        self.start_block = start
+        self.written[start] = self.block_written = frozenset()
         self.edges[start] = []
-        self.now, self.memo, self.choices, self.found = {}, {}, {}, {}
-        self.block_written: frozenset[str] = frozenset()
-        self.start(f"b{start}")
-        self.block_left = self.op("load i64, ptr %left.p")
+        self.begin_block(f"b{start}")
         block = self.shape.block(start)
         self.asks = span_of(self.context.isa, block) if self.spans else None
         self.trace_steps(block)
         if self.narrow:
             self.trace_narrow()
+
+    def begin_block(self, label: str) -> None:
+        """Begin where nothing is known of registers and pages."""
+        self.now, self.memo, self.choices, self.found = {}, {}, {}, {}
+        self.count, self.since = 0, self.since + 1
+        self.start(label)
+        self.block_left = self.op("load i64, ptr %left.p")
+
+    def trace_repeated(self, repeat: Repeat) -> None:
+        """The loop that was traced last, several times in a row; but once where its pages end."""
+        start = self.start_block
+        self.size += repeat.more
+        self.begin_block(f"r{start}")
+        self.asks, self.step = None, repeat.block[0]
+        for near in repeat.near:
+            at = self.read_register("x", const(int(near.register[1:]), 5))
+            wide = self.found_near(near, self.low(at), start, f"b{start}")
+            self.found[at, near.access] = wide
+        asked = dict(self.found)
+        for left in reversed(range(repeat.times)):
+            self.found = dict(asked)
+            for step in repeat.block:
+                target = self.trace_step(step)
+                self.count += 1
+            if left:
+                self.go_around(target)
+        self.jump_to(target)
+
+    def go_around(self, target: Bits) -> None:
+        """Go on with what follows here if the loop does, else leave it."""
+        if target not in self.choices:  # as of x0 and x0: it always does, or never
+            if self.offset_of(target) != self.start_block:
+                self.jump_to(target)
+                self.start(self.labels("dead")[0])
+            return
+        cond, then, other = self.choices[target]
+        on, leave = self.labels("on", "leave")
+        goes_on = self.offset_of(then) == self.start_block
+        yes, no, beyond = (on, leave, other) if goes_on else (leave, on, then)
+        self.do(f"br i1 {self.low(cond)}, label %{yes}, label %{no}")
+        self.start(leave)
+        self.jump_to(beyond)
+        self.start(on)
 
     def trace_steps(self, steps: list[Step]) -> None:
         """Instructions to the end of their block, and where that leads."""
@@ -198,7 +238,7 @@ class Region(WaysOut):
         if offset in self.shape.starts:
             self.edges[self.start_block].append(offset)
             if offset > self.start_block:
-                return f"b{offset}"
+                return self.label_of(offset)
             self.headers.add(offset)  # a loop has at least one edge that leads back
             return f"h{offset}"
         self.links.setdefault(offset, []).append((self.start_block, self.block_written))
@@ -233,10 +273,13 @@ class Region(WaysOut):
             self.do(f"%{name}.p = alloca {t}")
             v = self.op(f"load {t}, ptr {self.cell_of(name)}, {STATE}")
             self.do(f"store {t} {v}, ptr %{name}.p")
-        for name in sorted(self.kept):
+        for name in sorted(self.kept | self.rooms.keys()):
             for v, nothing in (("page", -1), ("addend", 0)):  # no page has that address
                 self.do(f"%{v}.{name}.p = alloca i64")
                 self.do(f"store i64 {nothing}, ptr %{v}.{name}.p")
+        for name in sorted(self.rooms):
+            self.do(f"%room.{name}.p = alloca i64")
+            self.do(f"store i64 0, ptr %room.{name}.p")
         for (cell, hi, lo), value in self.guards():
             bits = self.op(f"lshr i64 {self.get(cell.name)}, {lo}")
             part = self.op(f"and i64 {bits}, {(1 << hi - lo + 1) - 1}")
@@ -244,7 +287,7 @@ class Region(WaysOut):
             is_so = self.op(f"icmp eq i64 {part}, {value}")
             self.do(f"br i1 {is_so}, label %{same}, label %once, {LIKELY}")
             self.start(same)
-        self.question("%left", f"b{self.entry}", "look")
+        self.question("%left", self.label_of(self.entry), "look")
 
     def question(self, left: str, on: str, look: str) -> None:
         """Is there budget for one way through, and does nobody call?"""
@@ -257,7 +300,11 @@ class Region(WaysOut):
         """The header of a loop: look up, then on."""
         self.start(f"h{target}")
         left = self.op("load i64, ptr %left.p")
-        self.question(left, f"b{target}", f"look{target}")
+        self.question(left, self.label_of(target), f"look{target}")
+
+    def label_of(self, start: int) -> str:
+        """Of a block, or of a loop several times in a row."""
+        return f"{'r' if start in self.repeats else 'b'}{start}"
 
     # -- state ----------------------------------------------------------------------------------
     def __getitem__(self, place: Place | Cell | Part | Csr) -> Bits:
@@ -288,32 +335,6 @@ class Region(WaysOut):
             self.before[self.now[key]] = f"{file}{number}"
         return self.now[key]
 
-    def number(self, width: int, v: str) -> Bits:
-        """The bits of a number of the host's."""
-        new = self.leaf(width, self.op(f"bitcast {TYPES[width][0]} {v} to i{width}"))
-        self.numbers[new] = v
-        return new
-
-    def as_number(self, v: Bits) -> str:
-        """The number of the host's with these bits."""
-        if v in self.numbers:
-            return self.numbers[v]
-        return self.op(f"bitcast i{v.width} {self.low(v)} to {TYPES[v.width][0]}")
-
-    def load(self, va: Bits, size: int) -> Bits:
-        if size != 8 or self.step.manner.files != {"f"}:
-            return super().load(va, size)
-        host = self.reach(va, LOAD, size)
-        return self.number(64, self.op(f"load volatile double, ptr {host}, align 1, {MEMORY}"))
-
-    def store(self, va: Bits, size: int, v: Bits) -> None:
-        if v.width != 64 or v not in self.numbers:
-            super().store(va, size, v)
-            return
-        host, value = self.reach(va, STORE, size), self.numbers[v]
-        self.do(f"store volatile double {value}, ptr {host}, align 1, {MEMORY}")
-        self.wrote = True
-
     def commit(self) -> None:
         """The registers to their variables, the rest to the state."""
         for cell, v in self.pending.items():
@@ -341,52 +362,3 @@ class Region(WaysOut):
 
     def function(self, name: str) -> str:
         return self.shared(name)
-
-    def host_op(self, op: str, fmt: int, rm: str, *operands: Bits) -> Bits:
-        """The host's own operation, inline; its flags stay in the host's register."""
-        if rm != str(self.steady[FRM, 63, 0]):
-            raise TypeError(f"{self.step.form.insn.name} rounds as regions do not")
-        if op == "narrow":  # LLVM 20's code generator fails where it combines this with others
-            value = self.low(operands[0])
-            return self.leaf(
-                fmt, self.op(f"call i{fmt} {self.shared('fpu_narrow_32')}(i64 {value})")
-            )
-        intrinsic, types, strict = constrained(op, fmt)
-        values = [
-            self.low(v) if t == "i64" else self.as_number(v)
-            for v, t in zip(operands, types, strict=True)
-        ]
-        t = TYPES[fmt][0]
-        args = ", ".join(f"{t} {v}" for t, v in zip(types, values, strict=True))
-        name = f"@llvm.experimental.constrained.{intrinsic}"
-        z = self.op(f"call {t} {name}({args}, {strict}) strictfp")
-        self.needs.add(declaration(op, fmt))
-        if op != "from_i64":
-            z = self.canonical(z, op, fmt, operands)
-        return self.number(fmt, z)
-
-    def canonical(self, z: str, op: str, fmt: int, operands: tuple[Bits, ...]) -> str:
-        """A result, or the one NaN that there is (20.3): by a branch, which nobody waits for."""
-        t = TYPES[fmt][0]
-        self.needs.add(declaration_of_comparison(fmt))
-        is_nan = self.op(
-            f"call i1 @llvm.experimental.constrained.fcmp.f{fmt}"
-            f'({t} {z}, {t} {z}, metadata !"uno", {EXACT}) strictfp'
-        )
-        other, done = self.labels("other", "done")
-        before, memo = self.block, dict(self.memo)
-        self.do(f"br i1 {is_nan}, label %{other}, label %{done}, {RARE}")
-        self.start(other)
-        if op == "fma":
-            flags = select(no_product(fmt, *operands[:2]), const(NV, 64), ZERO)
-            self.put("fflags", self.low(self.read(FFLAGS) | flags))
-            del self.now[FFLAGS]
-        # From the state, since code has no data of its own.
-        nan = self.op(f"load {t}, ptr {self.at(f'nan_{fmt}')}, {STATE}")
-        self.do(f"br label %{done}")
-        self.start(done)
-        self.memo = memo
-        return self.op(f"phi {t} [ {z}, %{before} ], [ {nan}, %{other} ]")
-
-    def flag_no_product(self, fmt: int, a: Bits, b: Bits) -> None:
-        """Left to where the result is seen to be a NaN."""

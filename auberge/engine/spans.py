@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from auberge.bits.bits import Bits
@@ -21,12 +21,18 @@ class Span(NamedTuple):
     low: int
     high: int
 
+    @property
+    def width(self) -> int:
+        """How many they are."""
+        return self.high - self.low
+
 
 class Accesses(Spy):
     """The loads and stores of instructions in a row, by what they are near to."""
 
     def __init__(self, isa: Isa, steps: Iterable[Step]) -> None:
         self.registers_now: dict[tuple[str, int], Bits] = {}
+        self.before: dict[Bits, str] = {}  # what a register held at first: the register
         self.of: dict[tuple[Bits, str], list[tuple[int, Span]]] = {}  # offset of each instruction
         self.offset, self.steps = 0, steps
         super().__init__(isa, Accesses.follow)
@@ -41,7 +47,10 @@ class Accesses(Spy):
         number = int(i)
         if file == "x" and not number:
             return ZERO
-        return self.registers_now.setdefault((file, number), self.unknown())
+        if (file, number) not in self.registers_now:
+            new = self.registers_now[file, number] = self.unknown()
+            self.before[new] = f"{file}{number}"
+        return self.registers_now[file, number]
 
     def write_register(self, file: str, i: Bits, v: Bits) -> None:
         # What is written on some ways only may be either.
@@ -69,6 +78,10 @@ def span_of(isa: Isa, steps: Iterable[Step]) -> tuple[int, Span] | None:
     most = max(Accesses(isa, steps).of.values(), key=len, default=[])
     if len(most) < FEWEST:
         return None
-    offset, _ = most[1]
-    span = Span(min(s.low for _, s in most[1:]), max(s.high for _, s in most[1:]))
-    return (offset, span) if span.high - span.low <= WIDEST else None
+    offset, span = most[1][0], span_around(most[1:])
+    return (offset, span) if span.width <= WIDEST else None
+
+
+def span_around(accesses: Sequence[tuple[int, Span]]) -> Span:
+    """What accesses near to one address span together."""
+    return Span(min(s.low for _, s in accesses), max(s.high for _, s in accesses))
