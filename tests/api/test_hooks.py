@@ -12,7 +12,7 @@ from tests.machine.debug.client import Client, Running
 from tests.machine.debug.guest import AT, BUILT, machine
 from tests.machine.elves import BASE, elf
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(200)
 LOOP, FUNCTION, STORE, DATA = (AT[name] for name in ("loop", "function", "store", "data"))
 AFTER_CALL = LOOP + 24  # where `function` returns to
 NOP = (0x13).to_bytes(4, "little")
@@ -64,7 +64,7 @@ def test_a_hook_changes_registers_and_memory(guest):
         guest.memory.write(DATA + 16, b"\1")
         hart.write(DATA, b"\2")
 
-    assert guest.run(timeout=20) == auberge.PoweredOff(7)
+    assert guest.run(timeout=60) == auberge.PoweredOff(7)
     hart = guest.harts[0]
     assert (hart["a3"], hart["a4"], guest.memory.read(DATA, 1)) == (12, FUNCTION, b"\2")
 
@@ -122,7 +122,7 @@ def test_a_hook_removes_itself_and_adds_another(guest):
         at_return = guest.hook(hart["ra"], returned)
 
     entry = guest.hook(FUNCTION, entered)
-    assert guest.run(timeout=20) == auberge.Paused()
+    assert guest.run(timeout=60) == auberge.Paused()
     assert results == [2, 4, 6, 8, 10]
     assert guest.run(timeout=0.02) == auberge.TimedOut()
 
@@ -154,7 +154,7 @@ def test_a_hook_sees_its_own_hart_only(tmp_path):
             if len(errors) == 2:
                 guest.pause()
 
-        assert guest.run(timeout=20) == auberge.Paused()
+        assert guest.run(timeout=60) == auberge.Paused()
         assert errors == {
             n: f"hart {1 - n} executes while hart {n} is in a hook, which sees that one only"
             for n in range(2)
@@ -185,7 +185,7 @@ def test_hooks_come_and_go_while_the_machine_runs(guest):
     for _ in range(5):
         called = threading.Event()
         hook = guest.hook(FUNCTION, lambda hart, called=called: called.set())
-        assert called.wait(20)
+        assert called.wait(60)
         hook.remove()
         calls = hook.calls
         with guest.stopped():
@@ -212,7 +212,7 @@ def test_a_virtual_address_in_every_mode(guest):
         seen.append(hart.read(hart["s0"], 1))
         guest.pause()
 
-    assert guest.run(timeout=20) == auberge.Paused()
+    assert guest.run(timeout=60) == auberge.Paused()
     assert seen == [b"\5"]
 
 
@@ -222,7 +222,7 @@ def test_a_reset_keeps_hooks(tmp_path):
     kernel.write_bytes(elf([(BASE, assemble(rv64, text, BASE))]))
     with auberge.Machine.virt(kernel, memory="4M", console=print) as guest:
         hook = guest.hook(BASE, lambda hart: guest.pause() if hook.calls == 4 else None)
-        assert guest.run(timeout=20) == auberge.Paused()
+        assert guest.run(timeout=60) == auberge.Paused()
         assert hook.calls == 4
 
 
@@ -237,7 +237,7 @@ def test_what_a_hook_cannot_do(guest):
             errors.append(str(error.value))
         guest.pause()
 
-    assert guest.run(timeout=20) == auberge.Paused()
+    assert guest.run(timeout=60) == auberge.Paused()
     waits = "not in a hook, whose hart it would wait for; call pause() there"
     assert errors == ["the machine is running already, in another thread", waits, waits]
 
@@ -247,7 +247,7 @@ def test_a_measured_machine_has_hooks(tmp_path):
     kernel.write_bytes(elf([(BASE, BUILT.code, len(BUILT.code) + 4096)]))
     with auberge.Machine.virt(kernel, memory="4M", console=print, measured=True) as guest:
         hook = guest.hook(FUNCTION, lambda hart: guest.pause() if hook.calls == 9 else None)
-        assert guest.run(timeout=20) == auberge.Paused()
+        assert guest.run(timeout=60) == auberge.Paused()
         assert guest.statistics().exits["Breakpoint"] == 9
 
 

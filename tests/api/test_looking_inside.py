@@ -12,7 +12,7 @@ from tests.machine.debug.client import Running
 from tests.machine.debug.guest import AT, BUILT, machine
 from tests.machine.elves import BASE, elf
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(200)
 FUNCTION, DATA, STORE = (AT[name] for name in ("function", "data", "store"))
 WORD = (1 << 64) - 1
 END = BASE + (4 << 20)
@@ -286,5 +286,5 @@ def test_harts_after_a_reset_are_the_new_ones(tmp_path):
     with auberge.Machine.virt(kernel, memory="4M", console=print) as made:
         (hart,) = made.harts
         for _ in range(3):
-            assert made.run(until=auberge.Reset, timeout=20) == auberge.Reset()
+            assert made.run(until=auberge.Reset, timeout=60) == auberge.Reset()
             assert (hart.pc, hart["instret"]) == (BASE, 0)

@@ -12,7 +12,7 @@ from auberge.isa.riscv.rv64 import rv64
 from tests.machine.elves import BASE, elf
 from tests.machine.fakes import image
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(200)
 
 ECHO = """
     li s0, 0x10000000
@@ -53,9 +53,9 @@ def test_a_conversation(program, quiet):
     with auberge.Machine.virt(program, memory="4M", console=quiet) as machine:
         assert machine.run(until="ready\n") == auberge.Printed("ready\n")
         machine.console.send("one two\n")
-        assert machine.console.expect("two", timeout=20) == "one two"
+        assert machine.console.expect("two", timeout=60) == "one two"
         machine.console.send(b"three q")
-        assert machine.console.expect("q", timeout=20) == "\nthree q"
+        assert machine.console.expect("q", timeout=60) == "\nthree q"
         assert machine.run() == auberge.PoweredOff(0)
         assert machine.console.output == "ready\none two\nthree q"
 
@@ -68,7 +68,7 @@ def test_expect_says_what_came_instead(program, quiet):
         assert str(timeout.value) == line
         machine.console.send("q")
         with pytest.raises(EOFError) as end:
-            machine.console.expect("login:", timeout=20)
+            machine.console.expect("login:", timeout=60)
     line = "'login:' was not printed before PoweredOff(code=0); the output ends 'ready\\nq'"
     assert str(end.value) == line
 

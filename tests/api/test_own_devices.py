@@ -8,7 +8,7 @@ from auberge.isa.riscv.rv64 import rv64
 from tests.engine.eager import ENGINES
 from tests.machine.elves import BASE, elf
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(200)
 AT = 0x3000_0000
 
 GUEST = """
@@ -73,7 +73,7 @@ def test_the_guest_uses_it(tmp_path, engine):
         return made[-1]
 
     with machine(tmp_path, {AT: make}, engine=engine) as guest:
-        assert guest.run(timeout=20) == auberge.PoweredOff(0)
+        assert guest.run(timeout=60) == auberge.PoweredOff(0)
         hart = guest.harts[0]
         assert (hart["a1"], hart["a2"], hart["a4"]) == (144, 0, 12)
         assert made[0].log == [
@@ -106,7 +106,7 @@ def test_what_it_raises_is_what_run_raises(tmp_path):
 
     with machine(tmp_path, {AT: Broken}) as guest:
         with pytest.raises(ZeroDivisionError) as error:
-            guest.run(timeout=20)
+            guest.run(timeout=60)
         assert str(error.value) == "mine"
 
 

@@ -13,7 +13,7 @@ from tests.api.test_machine import ECHO
 from tests.machine.debug.client import Running
 from tests.machine.elves import BASE, elf
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(200)
 
 
 @pytest.fixture
@@ -81,9 +81,9 @@ def test_conversations_by_asyncio(make):
     async def talk(machine, word):
         assert await asyncio.to_thread(machine.run, until="ready\n") == auberge.Printed("ready\n")
         machine.console.send(word)
-        heard = await asyncio.to_thread(machine.console.expect, word, timeout=20)
+        heard = await asyncio.to_thread(machine.console.expect, word, timeout=60)
         machine.console.send("q")
-        assert await asyncio.to_thread(machine.run, timeout=20) == auberge.PoweredOff(0)
+        assert await asyncio.to_thread(machine.run, timeout=60) == auberge.PoweredOff(0)
         return heard
 
     async def all_of_them():
@@ -120,4 +120,4 @@ def test_a_task_that_is_cancelled_pauses_its_machine(make):
     machine.console.send("q")
     while machine._machine.running:
         pass
-    assert machine.run(timeout=20) == auberge.PoweredOff(0)
+    assert machine.run(timeout=60) == auberge.PoweredOff(0)

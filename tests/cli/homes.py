@@ -100,7 +100,7 @@ class Home:
 
 def ended(process: "subprocess.Popen[str]") -> Ended:
     """Wait for it."""
-    console, stderr = process.communicate(timeout=120)
+    console, stderr = process.communicate(timeout=240)
     return Ended(process.returncode, console, stderr)
 
 

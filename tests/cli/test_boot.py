@@ -70,7 +70,7 @@ def test_a_signal_ends_the_run(tmp_path, number, text):
     guest = start("--kernel", write_elf(tmp_path / "k", "li a0, 0x10000000; sb a0, 0(a0);" + text))
     guest.stdout.read(1)
     guest.send_signal(number)
-    assert guest.communicate(timeout=20) == (b"", b"")
+    assert guest.communicate(timeout=60) == (b"", b"")
     assert guest.returncode == 128 + number
 
 
@@ -79,7 +79,7 @@ def test_a_reader_that_went_away_ends_the_run(tmp_path):
     guest = start("--kernel", write_elf(tmp_path / "k", FLOOD))
     assert guest.stdout.read(3) == b"yyy"
     guest.stdout.close()
-    assert guest.wait(20) == 141
+    assert guest.wait(60) == 141
     assert guest.stderr.read() == b""
     guest.stdin.close()
     guest.stderr.close()
@@ -100,7 +100,7 @@ def unread(request):
 def ends(guest):
     """The status of a guest that is expected to end."""
     try:
-        return guest.wait(20)
+        return guest.wait(60)
     finally:
         guest.kill()
 
@@ -132,7 +132,7 @@ def test_a_full_disk_is_one_line(tmp_path):
         pytest.skip("no /dev/full")
     with open("/dev/full", "wb") as full:
         guest = start("--kernel", write_elf(tmp_path / "k", hello()), stdout=full)
-        assert guest.communicate(timeout=20)[1] == b"auberge: no space left on device\n"
+        assert guest.communicate(timeout=60)[1] == b"auberge: no space left on device\n"
         assert guest.returncode == 125
 
 

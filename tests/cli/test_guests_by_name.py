@@ -10,9 +10,10 @@ import pytest
 
 from tests.command import AUBERGE
 from tests.inn import inn as inn
+from tests.signals import is_blocked_in_a_call
 from tests.until import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 FOR_EVER = "trap 'exit 9' TERM; while :; do sleep 0.02; done"
 
@@ -194,8 +195,12 @@ def test_logs(inn):
 
 
 def test_wait_says_how_it_ends(inn):
-    inn.runs("short", "sleep 3; exit 42", "--rm")
+    inn.runs("short", "read line; exit 42", "-i", "--rm")
     waiting = inn.start("wait", "short")
+    until(lambda: is_blocked_in_a_call(waiting.pid))
+    # whoever keeps the guest hears its clients one after the other: this one is the second
+    attached = inn.start("attach", "short", stdin=subprocess.PIPE)
+    attached.communicate(b"go\n", timeout=60)
     out, _ = waiting.communicate(timeout=60)
     assert (waiting.returncode, out) == (0, b"42\n")
     assert inn.names() == []

@@ -32,7 +32,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 def test_time_runs_out(home: Home, tmp_path: Path) -> None:
-    how = home.boot("--kernel", hot(tmp_path, FOR_EVER), "--timeout", 0.5)
+    how = home.boot("--kernel", hot(tmp_path, FOR_EVER), "--timeout", 3)
     assert (how.status, set(how.console)) == (124, {"."})
     assert how.counted("regions from the cache") > 0
 

@@ -16,7 +16,7 @@ from tests.machine.debug.client import Client, Running
 from tests.machine.debug.guest import AT, BUILT, write
 from tests.machine.elves import BASE, elf
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(200)
 DATA = AT["data"]
 RAM = f"{BASE:#x} to {BASE + (4 << 20) - 1:#x}"
 
@@ -258,7 +258,7 @@ def test_a_guest_that_was_booted_with_a_name(tmp_path, look):
         wait_for_it()
         assert look().startswith("machine: ")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 128 + signal.SIGTERM
+        assert process.wait(60) == 128 + signal.SIGTERM
     assert running() == []
 
 
@@ -267,7 +267,7 @@ def test_a_guest_that_was_killed(tmp_path, look, capsys):
     with boot(tmp_path) as process:
         wait_for_it()
         process.kill()
-        process.wait(20)
+        process.wait(60)
     assert main(["inspect", "web"]) == 125
     line = "auberge: web: no such guest runs; start one with `auberge boot --name web`\n"
     assert capsys.readouterr().err == line

@@ -32,7 +32,7 @@ def test_a_long_wait_on_a_terminal_is_explained(monkeypatch):
     monkeypatch.setattr("sys.stderr", screen)
     monkeypatch.setattr(room, "SOON", 0.001)
     with patience("baking"):
-        assert screen.written.wait(10)
+        assert screen.written.wait(60)
     assert screen.getvalue() == "auberge: baking\n"
 
 

@@ -12,7 +12,7 @@ from tests.box import box as box
 from tests.box import filled as filled
 from tests.command import AUBERGE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.usefixtures("box")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200), pytest.mark.usefixtures("box")]
 
 
 def begin(*words):

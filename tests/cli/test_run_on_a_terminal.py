@@ -16,11 +16,12 @@ from tests.box import auberge
 from tests.box import box as box
 from tests.box import filled as filled
 from tests.command import AUBERGE
+from tests.signals import send
 from tests.until import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(60), pytest.mark.usefixtures("box")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200), pytest.mark.usefixtures("box")]
 WORDS = ("run", "--rm", "--net", "none")
-PATIENCE = 20
+PATIENCE = 60
 
 
 class Session:
@@ -129,15 +130,8 @@ def test_the_terminal_is_put_back(session):
     shell.until("rdy")
     before = termios.tcgetattr(shell.master)
     assert not before[3] & (termios.ECHO | termios.ICANON | termios.ISIG)
-    os.kill(shell.pid, signal.SIGTERM)
-    os.kill(shell.pid, signal.SIGHUP)
-    for _ in range(3):  # two that arrive together are one; after its end they would be Python's
-        os.kill(shell.pid, signal.SIGINT)
-        deadline = time.monotonic() + 3
-        while time.monotonic() < deadline and state(shell.pid) != "Z":
-            time.sleep(0.05)
-        if state(shell.pid) == "Z":
-            break
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGINT):
+        send(shell.pid, number)  # three that ask for its end; one more would be Python's
     until(lambda: termios.tcgetattr(shell.master)[3] & termios.ECHO)
     assert shell.ends() == 137
     after = termios.tcgetattr(shell.master)

@@ -11,7 +11,7 @@ from tests.user import USER, environment, give, python, temporary_home
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(200),
     pytest.mark.skipif(not ROOT, reason="only root can be others"),
 ]
 

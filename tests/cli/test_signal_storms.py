@@ -29,6 +29,15 @@ ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200, method="thread")]
 
 
+BEGINS = """\
+import os, sys
+from auberge.cli.main import main
+os.write(int(sys.argv[1]), b"!")
+os.close(int(sys.argv.pop(1)))
+sys.exit(main())
+"""
+
+
 class Boot:
     """`auberge boot` on a pseudo-terminal that somebody reads."""
 
@@ -37,14 +46,17 @@ class Boot:
         self.before = termios.tcgetattr(self.theirs)
         self.printed = bytearray()
         self.over = False
+        self.begun, begun = os.pipe()
         self.process = subprocess.Popen(
-            [*AUBERGE, "boot", *words],
+            [sys.executable, "-c", BEGINS, str(begun), "boot", *words],
             stdin=self.theirs,
             stdout=self.theirs,
             stderr=subprocess.PIPE,
             cwd=REPOSITORY,
             start_new_session=True,
+            pass_fds=(begun,),
         )
+        os.close(begun)
         self.reader = threading.Thread(target=self._read)
         self.reader.start()
 
@@ -52,6 +64,10 @@ class Boot:
         while not self.over or select.select([self.ours], [], [], 0)[0]:
             if select.select([self.ours], [], [], 0.05)[0]:
                 self.printed += os.read(self.ours, 4096)
+
+    def wait_for_us(self):
+        """Until Python has started and our program begins: before that, Python answers signals."""
+        assert os.read(self.begun, 1) == b"!"
 
     def send(self, number):
         self.process.send_signal(number)
@@ -71,8 +87,8 @@ class Boot:
         self.over = True
         self.reader.join()
         after = termios.tcgetattr(self.theirs)
-        os.close(self.ours)
-        os.close(self.theirs)
+        for descriptor in (self.ours, self.theirs, self.begun):
+            os.close(descriptor)
         assert after == self.before
         status = self.process.returncode
         return (status if status >= 0 else 128 - status), said
@@ -119,7 +135,7 @@ def test_leaving_a_guest_whose_output_nobody_reads(tmp_path, keys):
         looks += struct.unpack("i", fcntl.ioctl(boot.stdout, termios.FIONREAD, bytes(4)))
     os.write(ours, keys)
     try:
-        assert boot.wait(20) == 0
+        assert boot.wait(60) == 0
         assert boot.stderr.read() == b""
     finally:
         boot.kill()
@@ -166,7 +182,8 @@ def test_signals_of_all_kinds(seed):
     """The first one of `ENDS` leaves the guest, a second one ends a guest that does not."""
     r = random.Random(seed)
     boot = Boot("tiny", "--cpus", "2")
-    time.sleep(0.2 + r.random() * 1.3)  # Python has started
+    boot.wait_for_us()
+    time.sleep(r.random() * 1.3)
     sent = set()
     while boot.process.poll() is None:
         number = r.choice(HARMLESS + ENDS)

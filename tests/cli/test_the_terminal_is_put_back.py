@@ -49,7 +49,7 @@ class Screen:
     def expect(self, text):
         """Read until `text` has been printed after what was expected before."""
         while text not in self.seen:
-            assert select.select([self.ours], [], [], 20)[0], (text, self.seen)
+            assert select.select([self.ours], [], [], 60)[0], (text, self.seen)
             self.seen += os.read(self.ours, 4096)
         self.seen = self.seen.split(text, 1)[1]
 
@@ -69,7 +69,7 @@ def test_after_the_guest_ended():
     with Screen() as screen:
         assert screen.is_raw
         screen.type(b"q")
-        assert screen.guest.wait(20) == 0
+        assert screen.guest.wait(60) == 0
         assert screen.is_as_before
 
 
@@ -77,14 +77,14 @@ def test_after_ctrl_a_x():
     with Screen() as screen:
         screen.type(b"\x01x")
         screen.expect(b"leaving")
-        assert screen.guest.wait(20) == 0
+        assert screen.guest.wait(60) == 0
         assert screen.is_as_before
 
 
 def test_after_an_exception():
     with Screen() as screen:
         screen.type(b"!")
-        assert screen.guest.wait(20) == 1
+        assert screen.guest.wait(60) == 1
         assert screen.is_as_before
 
 
@@ -92,7 +92,7 @@ def test_after_an_exception():
 def test_after_a_signal(number):
     with Screen() as screen:
         screen.guest.send_signal(number)
-        assert screen.guest.wait(20) == 128 + number
+        assert screen.guest.wait(60) == 128 + number
         assert screen.is_as_before
 
 
@@ -102,7 +102,7 @@ def test_after_a_second_signal_to_a_guest_that_does_not_end():
         screen.expect(b"leaving")
         assert screen.is_raw
         screen.guest.send_signal(signal.SIGTERM)
-        assert screen.guest.wait(20) == 128 + signal.SIGTERM
+        assert screen.guest.wait(60) == 128 + signal.SIGTERM
         assert screen.is_as_before
 
 
@@ -117,7 +117,7 @@ def test_while_it_is_stopped():
         screen.expect(b"80x24")
         assert screen.is_raw
         screen.type(b"q")
-        assert screen.guest.wait(20) == 0
+        assert screen.guest.wait(60) == 0
         assert screen.is_as_before
 
 
@@ -146,7 +146,7 @@ def test_a_terminal_that_went_away_ends_the_guest():
     with Screen() as screen:
         os.close(screen.ours)
         screen.ours = None
-        assert screen.guest.wait(20) in (99, 128 + signal.SIGHUP)
+        assert screen.guest.wait(60) in (99, 128 + signal.SIGHUP)
 
 
 def piped(stdin, **options):
@@ -164,7 +164,7 @@ def test_the_end_of_a_pipe_is_not_the_end_of_the_guest():
     guest = piped(subprocess.DEVNULL)
     assert guest.stdout.read(5) == b"ready"
     guest.send_signal(signal.SIGTERM)
-    assert guest.communicate(timeout=20)[0] == b"leaving"
+    assert guest.communicate(timeout=60)[0] == b"leaving"
     assert guest.returncode == 128 + signal.SIGTERM
 
 
@@ -176,7 +176,7 @@ def test_ctrl_a_in_a_pipe_is_the_guests():
     assert guest.stdout.read(4) == b"<\x01x>"
     guest.stdin.write(b"q")
     guest.stdin.flush()
-    assert guest.wait(20) == 0
+    assert guest.wait(60) == 0
     guest.communicate()
 
 
@@ -186,4 +186,4 @@ def test_a_reader_that_went_away_ends_the_guest():
     guest.stdout.close()
     guest.stdin.write(b"hello")
     guest.stdin.close()
-    assert guest.wait(20) == 99
+    assert guest.wait(60) == 99

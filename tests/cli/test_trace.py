@@ -12,7 +12,7 @@ from tests.cli.guests import hello, write_elf
 from tests.machine.debug.guest import AT, BUILT, write
 from tests.machine.elves import BASE, elf
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(200)
 MEMORY = ("--memory", "4M")
 
 

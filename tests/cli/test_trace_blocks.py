@@ -14,7 +14,7 @@ from auberge.isa.riscv.rv64 import rv64
 from tests.cli.guests import hello, write_elf
 from tests.machine.elves import BASE, elf
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 PROGRAM = """
         la s0, data
 loop:   addi a0, a0, 1

@@ -24,7 +24,7 @@ class Tmux:
     def type(self, *keys):
         self("send-keys", *keys)
 
-    def expect(self, text, seconds=20):
+    def expect(self, text, seconds=60):
         """Wait until a line of the screen is `text`."""
         deadline = time.monotonic() + seconds
         while True:

@@ -39,13 +39,11 @@ def outside(tmp_path):
 
 
 @pytest.fixture
-def run_as_user(tmp_path):
-    """Run a bundle as a user without privileges, with a script."""
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        folder.chmod(0o755)
-    make_root(tmp_path / "rootfs")
-    share_stub(tmp_path / "cache")
-    give(tmp_path)
+def run_as_user(open_path):
+    """Run a bundle in `open_path` as a user without privileges, with a script."""
+    make_root(open_path / "rootfs")
+    share_stub(open_path / "cache")
+    give(open_path)
     interpreter = python()
 
     def call(script, change=lambda config: None):
@@ -54,11 +52,11 @@ def run_as_user(tmp_path):
         for name in ("uidMappings", "gidMappings"):
             config["linux"][name] = [{"containerID": 0, "hostID": USER, "size": 1}]
         change(config)
-        (tmp_path / "config.json").write_text(json.dumps(config))
+        (open_path / "config.json").write_text(json.dumps(config))
         return subprocess.run(
-            [interpreter, "-m", "auberge.cli.oci", "--root", str(tmp_path / "state"), "run",
-             "--bundle", str(tmp_path), f"rootless-{os.getpid()}"],
-            env=environment(tmp_path),
+            [interpreter, "-m", "auberge.cli.oci", "--root", str(open_path / "state"), "run",
+             "--bundle", str(open_path), f"rootless-{os.getpid()}"],
+            env=environment(open_path),
             capture_output=True, text=True, user=USER, group=USER, extra_groups=[],
             stdin=subprocess.DEVNULL,
         )  # fmt: skip

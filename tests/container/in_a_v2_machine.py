@@ -71,7 +71,7 @@ def memory() -> None:
     cgroup = fresh(Resources(memory=Memory(limit=24 * MIB, swap=24 * MIB, reservation=MIB)))
     watch = OomWatch(cgroup.nodes)
     ended = status(child(cgroup, lambda: len(bytearray(48 * MIB)) and 0))
-    told = watch.wait(5)
+    told = watch.wait(60)
     use = cgroup.stats().memory
     found["memory"] = [ended, told, cgroup.oom_kills(), use.limit, use.swap_limit, use.at_limit > 0]
     watch.close()

@@ -92,7 +92,7 @@ class World:
             words, env=environment, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
         )
         self.pid = 0
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not self.is_up():
             if time.monotonic() > deadline or self.process.poll() is not None:
                 said = (folder / "log").read_text()[-500:]

@@ -17,8 +17,8 @@ def test_groups_cannot_be_dropped_to_get_past_a_rule(run_as_user):
     assert "Operation not permitted" in done.stderr
 
 
-def test_the_system_call_is_denied(run_as_user, tmp_path):
+def test_the_system_call_is_denied(run_as_user, open_path):
     """Not just `su`: setgroups(2) itself, by the container's root."""
-    program(tmp_path / "rootfs/leaves", "setgroups", 0, 0)
+    program(open_path / "rootfs/leaves", "setgroups", 0, 0)
     done = run_as_user("/leaves; echo $?")
     assert done.stdout == f"{errno.EPERM}\n", done.stderr

@@ -28,11 +28,10 @@ def maps(*lines):
     return {"uidMappings": found, "gidMappings": found}
 
 
-def open_up(path):
-    """Let whoever is in a user namespace reach the bundle."""
-    for folder in (path, *path.parents):
-        if folder.stat().st_uid == 0 and folder.parent != folder:
-            folder.chmod(folder.stat().st_mode | 0o055)
+@pytest.fixture
+def tmp_path(open_path):
+    """Whoever is in a user namespace reaches the bundle."""
+    return open_path
 
 
 def shared(bundle, owner=0, options=("bind", "idmap"), where="source", **mapping):
@@ -55,7 +54,6 @@ def users(bundle):
     bundle.linux["namespaces"].append({"type": "user"})
     bundle.linux |= maps((0, 100000, 65536))
     bundle.config["linux"].pop("resources", None)
-    open_up(bundle.path)
 
 
 def test_without_maps_of_its_own_it_has_the_containers(bundle, idmapper):
@@ -148,7 +146,6 @@ def test_ids_of_a_user_namespace_that_is_joined(bundle):
         _map(holder.pid, "0 200000 65536")
         bundle.linux["namespaces"].append({"type": "user", "path": f"/proc/{holder.pid}/ns/user"})
         bundle.linux.pop("resources", None)
-        open_up(bundle.path)
         said = bundle.said("ours", f"{OWNERS} /mnt/file; touch /mnt/made; cat /proc/self/uid_map")
     finally:
         holder.kill()

@@ -161,7 +161,7 @@ def test_pid_file_and_signals_are_passed_on(both):
         pid = int((bundle.path / "pid").read_text())
         assert pid == json.loads(bundle.call(runtime, "state", bundle.name).stdout)["pid"]
         running.send_signal(signal.SIGTERM)
-        assert running.wait(10) == 9
+        assert running.wait(60) == 9
 
 
 def test_two_of_a_name(both):

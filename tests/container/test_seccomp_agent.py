@@ -206,17 +206,17 @@ def test_an_agent_that_dies_leaves_errors_not_processes_that_wait(bundle):
     assert "Function not implemented" in (bundle.path / "output").read_text()  # seccomp_unotify(2)
 
 
-def test_somebody_without_privileges(run_as_user, tmp_path):
+def test_somebody_without_privileges(run_as_user, open_path):
     def change(config):
         config["process"]["noNewPrivileges"] = True
         config["root"]["readonly"] = False
         config["linux"]["seccomp"] = {
-            "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": str(tmp_path / "agent"),
+            "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": str(open_path / "agent"),
             "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}],
         }  # fmt: skip
 
-    with Agent(tmp_path / "agent", {"mkdir": -errno.ENOSPC}) as agent:
-        os.chmod(tmp_path / "agent", 0o777)
+    with Agent(open_path / "agent", {"mkdir": -errno.ENOSPC}) as agent:
+        os.chmod(open_path / "agent", 0o777)
         done = run_as_user("mkdir /one 2>&1; true", change)
     assert "No space left on device" in done.stdout, done.stderr
     assert len(agent.states) == 1

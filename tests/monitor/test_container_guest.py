@@ -19,7 +19,7 @@ from tests.box import filled as filled
 from tests.container.bridge import need_libraries
 from tests.until import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 
 class Made:
@@ -342,7 +342,7 @@ def test_a_network_with_a_forwarded_port(make):
         made.start((0, file.fileno(), file.fileno()))
         assert made.ports == (f"127.0.0.1:{port}:80",)
         heard = b""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while heard != b"hello\n" and time.monotonic() < deadline:
             try:
                 with socket.create_connection(("127.0.0.1", port), timeout=5) as client:

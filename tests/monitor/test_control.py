@@ -16,7 +16,7 @@ from auberge.monitor.control import LONGEST_QUESTION, MOST_CLIENTS, Control, ask
 from auberge.monitor.names import running, socket_path
 from auberge.refusal import Refusal
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(200)
 
 
 def double(question):
@@ -45,7 +45,7 @@ def question(**words):
 
 def connect():
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    client.settimeout(20)
+    client.settimeout(60)
     client.connect(socket_path("web"))
     return client
 
@@ -151,7 +151,7 @@ def test_one_that_does_not_read_its_answer(served, monkeypatch):
 ANOTHER_USER = """
 import os, socket, sys
 client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-client.settimeout(10)
+client.settimeout(60)
 os.setresuid(65534, 65534, 65534)
 client.connect(sys.argv[1])
 try:
@@ -172,7 +172,7 @@ def test_another_user_is_turned_away(served):
         cwd=os.path.dirname(path),
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
     )
     os.chmod(os.path.dirname(path), 0o700)
     assert done.stdout in ("heard 0\n", "ConnectionResetError\n"), done.stderr

@@ -19,7 +19,7 @@ from auberge.monitor.remote import RemoteGuest
 from auberge.refusal import Refusal
 from tests.inn import inn as inn
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 SCRIPT = "trap 'exit 9' TERM; while :; do sleep 0.02; done"
 
@@ -62,7 +62,7 @@ def test_what_is_told_is_done(behind):
     with pytest.raises(Refusal, match="^signal: 99 is none; give a number of"):
         remote.signal(99)
     remote.signal(15)
-    assert remote.wait(20) == guest.wait(20) == 9
+    assert remote.wait(60) == guest.wait(60) == 9
     with pytest.raises(Refusal, match="does not run"):
         remote.signal(15)
 
@@ -79,7 +79,7 @@ def test_commands_in_it(behind):
     assert os.read(hears, 100) == b"1\n/tmp\n"
     os.close(hears)
     for _ in range(50):  # however fast it ends
-        assert remote.execute(("true",), (null, null, null)).wait(20) == 0
+        assert remote.execute(("true",), (null, null, null)).wait(60) == 0
     for name, status in (("nope", 127), ("/etc/passwd", 126)):
         with pytest.raises(NotStarted) as refusal:
             remote.execute((name,), (null, null, null))
@@ -87,7 +87,7 @@ def test_commands_in_it(behind):
     slow = remote.execute(("sleep", "1000"), (null, null, null))
     assert slow.wait(0.1) is None
     slow.signal(9)
-    assert slow.wait(20) == 137
+    assert slow.wait(60) == 137
     os.close(null)
 
 
@@ -105,7 +105,7 @@ def test_a_command_with_a_terminal(behind):
             said += os.read(command.terminal, 100)
         except OSError:
             break
-    status = command.wait(20)
+    status = command.wait(60)
     assert (b"30 100" in said, status) == (True, 0), (said, status)
     os.close(command.terminal)
 
@@ -144,7 +144,7 @@ def test_one_that_goes_while_its_command_starts_keeps_nothing():
     null = os.open(os.devnull, os.O_RDWR)
     socket.send_fds(ours, [b"!"], [null] * 3)
     os.close(null)
-    assert waited.wait(20), "whoever has a place in the machine has to be waited for"
+    assert waited.wait(60), "whoever has a place in the machine has to be waited for"
     with pytest.raises(OSError):
         os.fstat(terminal)
     os.close(other)
@@ -152,7 +152,7 @@ def test_one_that_goes_while_its_command_starts_keeps_nothing():
 
 def asked(path, *data):
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(20)
+        client.settimeout(60)
         client.connect(path)
         said = b""
         try:
@@ -184,7 +184,7 @@ def test_hostile_questions(behind, data):
 def test_descriptors_that_do_not_come(behind):
     _, remote, path = behind
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(20)
+        client.settimeout(60)
         client.connect(path)
         client.sendall(b'{"verb": "execute", "command": ["true"]}\n')
         assert json.loads(client.recv(1000)) == {"answer": {"ready": True}}

@@ -3,13 +3,14 @@
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.inn import gone, kill
 from tests.inn import inn as inn
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 WAITS = "sh -c 'sleep 1001' & sleep 1002 & echo up; while :; do wait; done"
 DEAF = f"trap '' TERM; {WAITS}"
@@ -96,7 +97,9 @@ def test_it_is_removed(inn, paused):
 
 
 def test_its_end_by_itself(inn):
-    record, found = alone(inn, "itself", "sleep 1001 & echo up; sleep 2")
+    waits = "until test -e /tmp/end; do sleep 0.02; done"
+    record, found = alone(inn, "itself", f"sleep 1001 & echo up; {waits}")
+    Path(f"/proc/{record.process.pid}/root/tmp/end").touch()
     gone(record.process)
     assert alive(found) == [] and inn.seen("itself")["status"] == "exited"
     assert inn.does("rm", "-f", "itself") == "itself\n"

@@ -169,7 +169,7 @@ def test_what_kills_leave_is_swept_and_what_others_make_is_not(home):
     other = context.Process(target=hold_still, args=(str(home), ready))
     other.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(60)
         for name in (".new-1-2-3", ".gone-0-0-0", ".gone-what"):
             (home / name / "root").mkdir(parents=True)
         folder = guests.create(record())

@@ -14,7 +14,7 @@ from auberge.monitor.frames import FROM_GUEST, INPUT, RESIZE, SIZE, BadFrame, Fr
 from auberge.monitor.keeper import LONGEST_QUESTION, MOST_CLIENTS, Keeper, Streams
 from tests.until import until
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(200)
 
 
 class Kept:
@@ -65,7 +65,7 @@ class House:
     def connect(self):
         client = socket.socket(socket.AF_UNIX)
         self.clients.append(client)
-        client.settimeout(20)
+        client.settimeout(60)
         client.connect(str(self.path / "control"))
         return client
 
@@ -85,7 +85,7 @@ class House:
         if self.writes >= 0:
             os.close(self.writes)
         self.kept.stop()
-        self.thread.join(30)
+        self.thread.join(60)
         assert not self.thread.is_alive() and self.status == 7
         for each in (*self.clients, self.listener):
             each.close()
@@ -95,8 +95,8 @@ class House:
 
 
 @pytest.fixture(params=[False, True], ids=["pipes", "terminal"])
-def house(request, tmp_path):
-    made = House(tmp_path, request.param)
+def house(request, open_path):
+    made = House(open_path, request.param)
     yield made
     made.close()
     assert request.param == made.keeper._streams.terminal
@@ -144,7 +144,7 @@ def test_all_who_are_attached_see_the_same(house):
     os.write(house.writes, b"hello")
     assert told(one) == told(other) == [(b"1", b"hello")]
     one.sendall(frame(INPUT, b"from one") + frame(INPUT, b", all"))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     typed = b""
     while len(typed) < 13:
         assert time.monotonic() < deadline
@@ -268,7 +268,7 @@ def test_who_does_not_read_holds_the_guest_up_and_is_let_go(house, monkeypatch):
     frames = Frames(FROM_GUEST)
     while got < 64 * 32768:
         got += sum(len(data) for _, data in frames.take(awake.recv(1 << 20)))
-    writer.join(30)
+    writer.join(60)
     assert wrote.is_set() and hangs_up(asleep)
     is_served(house)
 
@@ -297,15 +297,13 @@ def test_sizes_reach_a_terminal(tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 def test_another_user_is_not_answered(house):
     os.chmod(house.path / "control", 0o777)
-    for folder in (house.path, *list(house.path.parents)[:3]):
-        os.chmod(folder, 0o755)
     pid = os.fork()
     if not pid:
         status = 1
         try:
             os.setresuid(65534, 65534, 65534)
             client = socket.socket(socket.AF_UNIX)
-            client.settimeout(20)
+            client.settimeout(60)
             client.connect(str(house.path / "control"))
             client.sendall(b'{"verb": "attach"}\n')
             status = 0 if not client.recv(1) else 2

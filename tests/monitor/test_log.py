@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from auberge.monitor.log import Log, entries, follow
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(200)
 
 
 def text(folder, stream=None):
@@ -118,7 +118,7 @@ def test_who_follows_sees_all_across_files(tmp_path, room):
         log.add(1 + number % 2, b"%d\n" % number)
     log.close()
     ended.set()
-    reader.join(30)
+    reader.join(60)
     assert not reader.is_alive()
     assert got == sorted(set(got)) and got[-1] == 1999
     if room == 1 << 20:
@@ -139,8 +139,8 @@ def test_who_follows_before_there_is_a_log(tmp_path):
     reader.start()
     log = Log(str(tmp_path))
     log.add(1, b"first")
-    assert seen.wait(20), "it is there before the line is complete"
+    assert seen.wait(60), "it is there before the line is complete"
     log.add(1, b" and last\n")
     ended.set()
-    reader.join(30)
+    reader.join(60)
     assert b"".join(got) == b"first and last\n"
