@@ -73,14 +73,13 @@ def filled(tmp_path_factory):
 
 
 @pytest.fixture
-def box(filled, tmp_path, monkeypatch):
+def box(filled, tmp_path_factory, monkeypatch):
     """The same for one test, which sees in the end that no guest has left anything."""
     if os.geteuid() != 0:
         pytest.skip("only root has the bridge and cgroups that these tests look at")
     monkeypatch.setenv("AUBERGE_CACHE_DIR", str(filled))
-    runtime = tmp_path / "run"
-    runtime.mkdir(mode=0o700)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    # a short name, for sockets are in it (unix(7)); it is nobody else's
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("r")))
     yield filled
     assert left(filled) == []
 

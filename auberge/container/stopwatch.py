@@ -11,6 +11,7 @@ def mark(name: str) -> None:
     """What was done until now, since the last mark, was that."""
     if len(_marks) < MOST:
         _marks.append((name, time.perf_counter(), time.process_time()))
+        del _marks[MOST:]  # several threads may have found room for one
 
 
 def lines() -> list[str]:
