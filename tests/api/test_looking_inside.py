@@ -170,6 +170,7 @@ def test_an_access_that_a_device_has_answered_is_not_left_half(tmp_path):
 
 
 def spins(guest):
+    guest.memory.write(DATA + 8, bytes(8))  # it has run before; a pause is of a run that has begun
     running = Running(guest)
     while guest.memory.read(DATA + 8, 8) == bytes(8):
         pass
