@@ -19,6 +19,8 @@ from tests.machine.test_disk import read
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 
 PROMPT = "root@tiny:~# "
+# A pipe may give less than a block at a time: then dd would write that.
+DD = "dd iflag=fullblock of=/dev/vda bs=4k conv=fsync"
 
 
 @pytest.fixture(scope="module")
@@ -127,9 +129,9 @@ def test_a_host_that_is_full(tiny, tmp_path):
     open_disk(str(path)).close()  # the limit is one on the length of files
     with Booted(path, limit=1 << 30) as guest:
         guest.await_text(PROMPT)
-        guest.send("yes | dd of=/dev/vda bs=4k count=1 conv=fsync; echo fir''st $?")
+        guest.send(f"yes | {DD} count=1; echo fir''st $?")
         guest.await_text("first 0")
-        guest.send("yes | dd of=/dev/vda bs=4k count=1 seek=400000 conv=fsync; echo seco''nd $?")
+        guest.send(f"yes | {DD} count=1 seek=400000; echo seco''nd $?")
         guest.await_text("second 1")
         guest.send("dmesg | grep -c 'I/O error, dev vda'; echo thi''rd $?")
         guest.await_text("third 0")
@@ -152,7 +154,7 @@ def test_kill_9_while_linux_writes(tiny, tmp_path):
     with Booted(path) as guest:
         guest.await_text(PROMPT)
         guest.send(
-            "i=0; while i=$((i+1)); do yes $i | dd of=/dev/vda bs=4k count=1 seek=$i conv=fsync"
+            f"i=0; while i=$((i+1)); do yes $i | {DD} count=1 seek=$i"
             " 2>/dev/null; echo do''ne $i.; done"
         )
         guest.await_text("done 12.")
