@@ -164,7 +164,7 @@ def test_a_machine_refuses_what_it_cannot(words):
 
 
 def test_from_python():
-    script = "ulimit -n; stat -f -c %T /m; grep -c db /etc/hosts; grep nameserver /etc/resolv.conf"
+    script = "ulimit -n; stat -f -c %T /m; grep -cw db /etc/hosts; grep nameserver /etc/resolv.conf"
     with api.Container(
         "box", ["-c", script], entrypoint="/bin/sh", tmpfs=["/m"], ulimits=["nofile=77"],
         add_host=["db:10.0.0.5"], dns=["9.9.9.9"],
