@@ -36,7 +36,7 @@ class Guest(NamedTuple):
     type: Callable[[bytes], None]
     waiting: Callable[[], int]  # bytes typed that the guest has not taken
     resize: Callable[[int, int], None]  # columns, rows
-    leave: Callable[[], None]  # end the run soon; the machine need not agree
+    leave: Callable[[], None]  # end the run soon; asked again until it has, if the machine agrees
 
 
 class Terminal:
@@ -230,7 +230,9 @@ class Terminal:
             full = self._guest is not None and self._guest.waiting() >= TYPED_AHEAD
             if open_ended and not full:
                 ready.register(self._keys, select.POLLIN)
-            events = dict(ready.poll(self._patience(full, deadline)))
+            events = dict(ready.poll(self._patience(full or self._leaving, deadline)))
+            if self._leaving and not events:  # the run may not have begun when it was asked to end
+                self._leave()
             if signals in events:
                 for number in os.read(signals, 64):
                     if number == QUIT[0]:

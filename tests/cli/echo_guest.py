@@ -8,6 +8,7 @@ from auberge.cli.terminal import Guest, Terminal
 
 def main():
     terminal, ended, typed = Terminal(), threading.Event(), bytearray()
+    asked = threading.Event()
     stubborn = "--stubborn" in sys.argv
 
     def take(data):
@@ -20,7 +21,9 @@ def main():
         terminal.write(b"%dx%d" % (columns, rows))
 
     def leave():
-        terminal.write(b"leaving")
+        if not asked.is_set():  # it is asked again as long as it goes on
+            terminal.write(b"leaving")
+        asked.set()
         if not stubborn:
             ended.set()
 
