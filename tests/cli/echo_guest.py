@@ -1,4 +1,7 @@
-"""A guest for a terminal: repeats what is typed, says its size; `q` ends it, `!` breaks it."""
+"""A guest for a terminal: repeats what is typed, says its size; `q` ends it, `!` breaks it.
+
+It does not end when it is asked to: at all if it is --stubborn, at first if it is --late.
+"""
 
 import sys
 import threading
@@ -9,7 +12,7 @@ from auberge.cli.terminal import Guest, Terminal
 def main():
     terminal, ended, typed = Terminal(), threading.Event(), bytearray()
     asked = threading.Event()
-    stubborn = "--stubborn" in sys.argv
+    stubborn, late = "--stubborn" in sys.argv, "--late" in sys.argv
 
     def take(data):
         typed.extend(data)
@@ -21,10 +24,11 @@ def main():
         terminal.write(b"%dx%d" % (columns, rows))
 
     def leave():
-        if not asked.is_set():  # it is asked again as long as it goes on
+        again = asked.is_set()  # it is, as long as it goes on
+        if not again:
             terminal.write(b"leaving")
         asked.set()
-        if not stubborn:
+        if not stubborn and (again or not late):
             ended.set()
 
     with terminal.serving(Guest(take, lambda: 0, resize, leave)):

@@ -149,9 +149,9 @@ def test_a_terminal_that_went_away_ends_the_guest():
         assert screen.guest.wait(60) in (99, 128 + signal.SIGHUP)
 
 
-def piped(stdin, **options):
+def piped(stdin, *words, **options):
     return subprocess.Popen(
-        [sys.executable, GUEST],
+        [sys.executable, GUEST, *words],
         stdin=stdin,
         stdout=subprocess.PIPE,
         cwd=REPOSITORY,
@@ -160,8 +160,9 @@ def piped(stdin, **options):
     )
 
 
-def test_the_end_of_a_pipe_is_not_the_end_of_the_guest():
-    guest = piped(subprocess.DEVNULL)
+@pytest.mark.parametrize("words", [(), ("--late",)])  # whose run had not begun when it was asked
+def test_the_end_of_a_pipe_is_not_the_end_of_the_guest(words):
+    guest = piped(subprocess.DEVNULL, *words)
     assert guest.stdout.read(5) == b"ready"
     guest.send_signal(signal.SIGTERM)
     assert guest.communicate(timeout=60)[0] == b"leaving"
