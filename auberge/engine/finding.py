@@ -75,9 +75,9 @@ class Finding(Paged):
         at, key = self.low(va), (base, access)
         found = self.found.get(key)
         if found is None:
-            register = self.before.get(base, "")
-            loop = self.loop_of(register)
-            if loop is not None:
+            register = self.before.get(base)
+            loop = None if register is None else self.loop_of(register)
+            if register is not None and loop is not None:
                 found = self.keep(at, access, size, keep_name(register, access, loop))
             else:
                 want = self.last_page(at, size)
@@ -109,12 +109,9 @@ class Finding(Paged):
         return found._replace(span=span)
 
     def loop_of(self, register: str) -> int | None:
-        """Where the innermost loop begins, if that register, which is not "", only drifts in it.
-
-        Then it mostly stays in its page.
-        """
+        """Where the innermost loop begins, if that register only drifts in it; else None."""
         here = [(loop, others) for loop, others in self.loops if self.step.offset in loop]
-        if not register or not here:
+        if not here:
             return None
         loop, others = min(here, key=lambda each: len(each[0]))
         return None if register in others else loop.start
